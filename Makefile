@@ -1,0 +1,62 @@
+# The commands of the course; `make` alone lists them. Everything is installed into .venv, nothing anywhere else.
+#
+#   make lab PYTHON=python3.12        choose the Python that .venv is made with (3.11 to 3.14)
+#   make test NOTEBOOKS="05 06"       only the notebooks whose names begin so; also for course, notebooks and seeds
+
+# OpenMP threads spin while they wait. On a machine that does anything else, that makes training ten times as slow.
+export OMP_WAIT_POLICY = PASSIVE
+
+VENV = .venv
+INSTALLED = $(VENV)/installed
+RUN = $(VENV)/bin/python -m
+
+SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c '$(SUITABLE)' >/dev/null 2>&1 && echo $$p && break; done),python3)
+
+NOTEBOOKS =
+FILES = $(if $(NOTEBOOKS),$(sort $(foreach n,$(NOTEBOOKS),$(or $(wildcard notebooks/$(n)*.ipynb),\
+	$(error no notebook begins with $(n))))),notebooks)
+
+SEED = 0
+SEEDS = 0 1 2 3 4
+THREADS = 1 2
+LAB_FLAGS =
+
+.PHONY: help lab test course notebooks seeds clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+lab: $(INSTALLED)  ## set up what is missing and open JupyterLab at the first notebook
+	$(RUN) jupyterlab --ip=127.0.0.1 --allow-root $(LAB_FLAGS) \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+test: $(INSTALLED)  ## check it all: style, unit tests, then every notebook against its stored findings
+	@trap 'exit 130' INT; failed=0; \
+	$(RUN) ruff check . || failed=1; \
+	$(RUN) ruff format --check . || failed=1; \
+	$(RUN) pytest tests --seed=$(SEED) --cov=minidiff || failed=1; \
+	$(RUN) pytest $(FILES) -p tests.tools.nbval_report \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout 240 || failed=1; \
+	exit $$failed
+
+course: $(INSTALLED)  ## execute every notebook in order, write nothing, and print how long each took
+	$(RUN) tests.tools.notebooks course $(FILES)
+
+notebooks: $(INSTALLED)  ## execute every notebook and store its outputs
+	$(RUN) tests.tools.notebooks write $(FILES)
+
+seeds: $(INSTALLED)  ## check that the findings hold under SEEDS="0 1 2 3 4" and THREADS="1 2"
+	$(RUN) tests.tools.notebooks seeds $(FILES) --seeds $(SEEDS) --threads $(THREADS)
+
+clean:  ## remove all that these commands made: .venv and caches (never your notebooks or data)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* *.egg-info build
+	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(if $(shell $(PYTHON) -c '$(SUITABLE)' 2>/dev/null && echo yes),,$(error minidiff needs Python 3.11, 3.12, 3.13 \
+	or 3.14, but $(PYTHON) is "$(shell $(PYTHON) --version 2>&1)". Name another: make lab PYTHON=python3.12))
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(RUN) pip install -c constraints.txt -e ".[dev]"
+	@touch $@

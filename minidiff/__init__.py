@@ -1,0 +1,46 @@
+"""minidiff: diffusion models, small enough to read and tested against the truth.
+
+One idea carries the whole package. A noisy point is `x_t = alpha(t) x0 + sigma(t) eps`, and everything else is a way to
+learn, or to use, the conditional mean `E[x0 | x_t]`. The modules, in the order in which the course meets them:
+
+data        two-dimensional distributions, 8x8 digits, MNIST
+paths       GaussianPath: how data dissolves into noise, and the exact way back when x0 is known
+schedules   the paths that people use: ddpm_linear, cosine, vp_linear
+exact       the truth: score, log-density, E[x0 | x_t] of Gaussian mixtures and of finite data sets
+targets     x0, eps, score, v and velocity are one thing: the only place that converts between them
+denoisers   E[x0 | x_t] from a network; clipping; guidance
+networks    an MLP for points, a U-Net for images, a small classifier
+training    the loss, the training loop, moving averages of weights, files of weights
+samplers    ancestral sampling (DDPM) and DDIM: one step and one loop each
+metrics     distances between two sets of samples, each with its floor
+plots       every figure of the course
+recipes     the two trained networks that come with the course, made from nothing
+"""
+
+import os
+
+import numpy as np
+import torch
+
+__all__ = ["generator"]
+
+
+def generator(seed: int, *stream: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Make a random generator from a seed. Every generator of the course is made here.
+
+    `stream` names independent streams under the same seed: `generator(0, 7)` may draw batch 7 without knowing what
+    batches 0 to 6 drew. NumPy's SeedSequence mixes the numbers, so that neighbouring seeds share nothing.
+
+    The environment variable `MINIDIFF_SEED=n` shifts every seed of the course at once. A finding that holds under
+    several shifts is not a lucky draw.
+
+    Raises ValueError where a number is negative or `MINIDIFF_SEED` is not a whole number.
+    """
+    shift = os.environ.get("MINIDIFF_SEED", "0")
+    if not shift.isdecimal():
+        raise ValueError(f"the environment variable MINIDIFF_SEED must be a whole number >= 0, but is {shift!r}")
+    for name, number in [("seed", seed), *(("stream", number) for number in stream)]:
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 0:
+            raise ValueError(f"{name} must be a whole number >= 0, but is {number!r}")
+    mixed = np.random.SeedSequence([int(shift), int(seed), *map(int, stream)]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))  # torch wants 63 bits

@@ -1,0 +1,54 @@
+"""E[x0 | x_t], from a network or from anything else. It is what the parts of this package exchange. Notebook 07.
+
+A denoiser is any function of x_t, (B, *D), and t, () or (B,), that returns an estimate of x0, (B, *D). The exact ones live
+in `exact`; a sampler cannot tell them apart. Guidance and clipping are wrappers, so that no sampler has a flag for them.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.paths import GaussianPath
+from minidiff.targets import Target, coefficients, network_output, solve
+
+__all__ = ["Denoiser", "clipped", "from_network", "guided"]
+
+
+class Denoiser(Protocol):
+    """E[x0 | x_t], exact or learned."""
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor: ...
+
+
+def from_network(net: nn.Module, path: GaussianPath, kind: Target, y=None) -> Denoiser:
+    """Turn a network that predicts `kind` along `path` into a denoiser. Taught in notebook 07."""
+    coefficients(kind, path, torch.tensor(0.5))  # an unknown kind fails here, not in the middle of sampling
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        return solve(kind, path, network_output(net, kind, path, x_t, t, y), x_t, t).x0
+
+    return denoise
+
+
+def clipped(denoise: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoiser:
+    """Keep every estimate of x0 within the range of the data, for images in [-1, 1]. Taught in notebook 12.
+
+    Never use it for points in the plane: their range is not [-1, 1], and clipping ruins them silently.
+    """
+    if not low < high:
+        raise ValueError(f"low must be below high, but low = {low} and high = {high}")
+    return lambda x_t, t: denoise(x_t, t).clamp(low, high)
+
+
+def guided(conditional: Denoiser, unconditional: Denoiser, w: float) -> Denoiser:
+    """Classifier-free guidance, Ho & Salimans 2022, arXiv 2207.12598, equation 6, written for x0. Notebook 14.
+
+    w = 0 is unconditional, w = 1 plain conditional, w > 1 pushes further. (Their own w is ours minus 1.)
+    """
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        base = unconditional(x_t, t)
+        return base + w * (conditional(x_t, t) - base)
+
+    return denoise

@@ -1,0 +1,233 @@
+"""The truth: score, log-density, E[x0 | x_t] and the exact way back, for Gaussian mixtures and for finite data sets.
+
+Noise turns a Gaussian mixture into a Gaussian mixture, so that everything a diffusion model has to learn is known in
+closed form, in any dimension, at any t. In the eigenbasis of each covariance all of it is elementwise. For a finite data
+set the ideal denoiser is known too: it is a weighted mean of the data, and it only memorises. Taught in notebook 06.
+
+Sources: Bishop 2006, Pattern Recognition and Machine Learning, equations 2.113 to 2.117 (linear Gaussian models);
+Efron 2011, Tweedie's formula and selection bias, equation 1.4; Karras et al. 2022 (EDM), arXiv 2206.00364, appendix B.3.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from minidiff._tensors import check_xt, describe, noise_like, per_sample
+from minidiff.denoisers import Denoiser
+from minidiff.paths import GaussianPath
+
+__all__ = [
+    "GaussianMixture",
+    "ReverseKernel",
+    "finite_denoiser",
+    "log_prob",
+    "mixture_denoiser",
+    "posterior_mean",
+    "responsibilities",
+    "reverse_kernel",
+    "score",
+]
+
+WEIGHTS_SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianMixture:
+    """A mixture of K Gaussians with full covariances over points of shape (*D), d = prod(D) numbers each.
+
+    weights: (K,), positive, summing to 1. means: (K, *D). covariances: (K, d, d), symmetric positive definite.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+    def __post_init__(self):
+        components, d = len(self.weights), self.means[0].numel()
+        if self.weights.ndim != 1 or self.means.ndim < 2 or len(self.means) != components:
+            raise ValueError(f"means must have shape ({components}, *D) to go with weights, but are {describe(self.means)}")
+        if self.covariances.shape != (components, d, d):
+            raise ValueError(f"covariances must have shape {(components, d, d)}, but are {describe(self.covariances)}")
+        if not bool((self.weights > 0).all()) or abs(float(self.weights.sum()) - 1) > WEIGHTS_SUM_TOLERANCE:
+            raise ValueError(f"weights must be positive and sum to 1, but are {self.weights.tolist()}")
+        if not torch.allclose(self.covariances, self.covariances.mT) or not bool((self.spectrum[0] > 0).all()):
+            raise ValueError("covariances must be symmetric and positive definite")
+
+    @cached_property
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues, (K, d), and eigenvectors in columns, (K, d, d), of the covariances."""
+        return torch.linalg.eigh(self.covariances)
+
+    def to(self, dtype: torch.dtype) -> "GaussianMixture":
+        """The same mixture in another floating-point type."""
+        if dtype == self.means.dtype:
+            return self
+        return GaussianMixture(self.weights.to(dtype), self.means.to(dtype), self.covariances.to(dtype))
+
+    def mean(self) -> Tensor:
+        """The mean of the whole mixture, (*D)."""
+        return torch.einsum("k,k...->...", self.weights, self.means)
+
+    def covariance(self) -> Tensor:
+        """The covariance of the whole mixture, (d, d)."""
+        offsets = (self.means - self.mean()).flatten(1)
+        return torch.einsum("k,kij->ij", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
+
+    def standardised(self) -> "GaussianMixture":
+        """The same mixture, shifted and scaled so that every coordinate has mean 0 and variance 1, exactly."""
+        scale = self.covariance().diagonal().sqrt()
+        means = (self.means - self.mean()) / scale.reshape(self.means.shape[1:])
+        return GaussianMixture(self.weights, means, self.covariances / scale[:, None] / scale[None, :])
+
+    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n points, (n, *D), and the component of each, (n,)."""
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"n must be a number of samples >= 1, but is {n!r}")
+        component = torch.multinomial(self.weights.to(generator.device), n, replacement=True, generator=generator)
+        component = component.to(self.means.device)
+        values, vectors = self.spectrum
+        noise = noise_like(self.means.new_empty(n, values.shape[1]), generator)
+        offsets = torch.einsum("nij,nj->ni", vectors[component], values[component].sqrt() * noise)
+        return self.means[component] + offsets.reshape(n, *self.means.shape[1:]), component
+
+
+def log_prob(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
+    """log p_t(x_t), the density of noisy data, in nats. x_t: (B, *D); t: () or (B,). Returns (B,). Notebook 06."""
+    return torch.logsumexp(_joint_log_prob(mixture, path, x_t, t), dim=1)
+
+
+def responsibilities(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
+    """p(component | x_t): which component did a noisy point come from? Returns (B, K), rows sum to 1. Notebook 06."""
+    return torch.softmax(_joint_log_prob(mixture, path, x_t, t), dim=1)
+
+
+def score(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
+    """grad log p_t(x_t), each component's pull weighted by its responsibility. Returns (B, *D). Notebooks 06 and 08."""
+    alpha, sigma = _coefficients(path, x_t, t)
+    values, vectors = mixture.spectrum
+    pull = -_whitened(mixture, alpha, x_t) / (alpha**2 * values + sigma**2)  # (B, K, d), in each eigenbasis
+    weighted = responsibilities(mixture, path, x_t, t)[:, :, None] * pull
+    return torch.einsum("kij,bkj->bi", vectors, weighted).reshape(x_t.shape)
+
+
+def posterior_mean(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
+    """E[x0 | x_t], what every diffusion model learns (Bishop, equation 2.116). Returns (B, *D). Notebook 06."""
+    return reverse_kernel(mixture, path, x_t, t, torch.zeros_like(t), to_data=True).mean()
+
+
+def mixture_denoiser(mixture: GaussianMixture, path: GaussianPath) -> Denoiser:
+    """The exact E[x0 | x_t] as a denoiser, which fits wherever a trained network does. Notebook 06."""
+    in_dtype = {mixture.means.dtype: mixture}
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        if x_t.dtype not in in_dtype:
+            in_dtype[x_t.dtype] = mixture.to(x_t.dtype)
+        return posterior_mean(in_dtype[x_t.dtype], path, x_t, t)
+
+    return denoise
+
+
+@dataclass(frozen=True, eq=False)
+class ReverseKernel:
+    """q(x_s | x_t) of a mixture: for each x_t again a Gaussian mixture over points of shape (*D). Notebook 06.
+
+    weights: (B, K). means: (B, K, *D). variances: (B, K, d) along the columns of vectors: (K, d, d).
+    """
+
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
+    vectors: Tensor
+
+    def mean(self) -> Tensor:
+        """E[x_s | x_t], (B, *D)."""
+        return torch.einsum("bk,bk...->b...", self.weights, self.means)
+
+    def covariance(self) -> Tensor:
+        """Cov[x_s | x_t], (B, d, d)."""
+        offsets = (self.means - self.mean()[:, None]).flatten(2)
+        within = torch.einsum("kij,bkj,klj->bkil", self.vectors, self.variances, self.vectors)
+        return torch.einsum("bk,bkij->bij", self.weights, within + offsets[..., :, None] * offsets[..., None, :])
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw one x_s for each x_t, (B, *D)."""
+        picked = torch.multinomial(self.weights.to(generator.device), 1, generator=generator)[:, 0].to(self.means.device)
+        rows = torch.arange(len(picked), device=self.means.device)
+        noise = noise_like(self.variances[:, 0], generator)
+        offsets = torch.einsum("bij,bj->bi", self.vectors[picked], self.variances[rows, picked].sqrt() * noise)
+        return self.means[rows, picked] + offsets.reshape(len(picked), *self.means.shape[2:])
+
+
+def reverse_kernel(
+    mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor, s: Tensor, *, to_data: bool = False
+) -> ReverseKernel:
+    """The exact q(x_s | x_t), s < t, for data from a mixture (Bishop, equation 2.116, in each component). Notebook 06.
+
+    x_t: (B, *D). t, s: () or (B,). `to_data=True` gives p(x0 | x_t) whatever s is: on a path that begins at
+    t_min > 0 no s reaches clean data.
+    """
+    check_xt(x_t, s)
+    alpha, sigma = _coefficients(path, x_t, t)
+    alpha_s, sigma_s = _coefficients(path, x_t, s)
+    if to_data:
+        alpha_s, sigma_s = torch.ones_like(alpha_s), torch.zeros_like(sigma_s)
+    values, vectors = mixture.spectrum
+    before = alpha_s**2 * values + sigma_s**2  # Var[x_s], (B, K, d)
+    factor = alpha / alpha_s
+    gain = factor * before / (alpha**2 * values + sigma**2)
+    # Var[x_s | x_t] as a product of non-negative numbers: no difference of close ones
+    added = (sigma**2 - factor**2 * sigma_s**2).clamp(min=0)
+    variances = before * added / (alpha**2 * values + sigma**2)
+    offsets = torch.einsum("kij,bkj->bki", vectors, gain * _whitened(mixture, alpha, x_t))
+    means = alpha_s * mixture.means.flatten(1) + offsets
+    weights = responsibilities(mixture, path, x_t, t)
+    return ReverseKernel(weights, means.reshape(*means.shape[:2], *x_t.shape[1:]), variances, vectors)
+
+
+def finite_denoiser(data: Tensor, path: GaussianPath, *, chunk: int = 1024) -> Denoiser:
+    """The ideal denoiser of a finite data set: it can only return what it has seen (EDM, appendix B.3). Notebook 06.
+
+    data: (N, *D). E[x0 | x_t] is the mean of the data, weighted by softmax(-|x_t - alpha x_i|^2 / 2 sigma^2).
+    Works through the batch in chunks, so that memory stays at chunk x N numbers.
+    """
+    check_xt(data, data.new_zeros(()), "data")
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = _coefficients(path, x_t, t)
+        points, flat = data.to(x_t).flatten(1), x_t.flatten(1)
+        parts = []
+        for x, a, s in zip(flat.split(chunk), alpha[:, 0].split(chunk), sigma[:, 0].split(chunk), strict=True):
+            # |x - a x_i|^2 without |x|^2, which is the same for every i
+            distances = a**2 * (points**2).sum(1) - 2 * a * (x @ points.T)
+            parts.append(torch.softmax(-distances / (2 * s**2), dim=1) @ points)
+        return torch.cat(parts).reshape(x_t.shape)
+
+    return denoise
+
+
+def _coefficients(path: GaussianPath, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and sigma for each sample, (B, 1, 1)."""
+    check_xt(x_t, t, "x_t")
+    t = per_sample(t, x_t).to(x_t)
+    return path.alpha(t)[:, None, None], path.sigma(t)[:, None, None]
+
+
+def _whitened(mixture: GaussianMixture, alpha: Tensor, x_t: Tensor) -> Tensor:
+    """x_t - alpha mean_k in the eigenbasis of component k, (B, K, d)."""
+    _, vectors = mixture.spectrum
+    if x_t.shape[1:] != mixture.means.shape[1:]:
+        raise ValueError(f"x_t must have shape (B, *{tuple(mixture.means.shape[1:])}), but is {describe(x_t)}")
+    offsets = x_t.flatten(1)[:, None] - alpha * mixture.means.flatten(1)
+    return torch.einsum("kij,bki->bkj", vectors, offsets)
+
+
+def _joint_log_prob(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
+    """log of weight_k N(x_t; alpha mean_k, alpha^2 cov_k + sigma^2 I), (B, K)."""
+    alpha, sigma = _coefficients(path, x_t, t)
+    values, _ = mixture.spectrum
+    variances = alpha**2 * values + sigma**2
+    squares = (_whitened(mixture, alpha, x_t) ** 2 / variances + torch.log(2 * math.pi * variances)).sum(-1)
+    return torch.log(mixture.weights) - 0.5 * squares

@@ -1,0 +1,30 @@
+"""A small multilayer perceptron for points. Taught in notebook 07."""
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.networks.embeddings import NoiseLevelEmbedding
+
+__all__ = ["MLP"]
+
+
+class MLP(nn.Module):
+    """Points, (B, dimension), and log-SNR, (B,) -> (B, dimension). `layers` hidden layers of `width` units, SiLU between.
+
+    The last layer starts at 0, so that training starts from the loss of the constant guess 0.
+    """
+
+    def __init__(self, dimension: int = 2, width: int = 128, layers: int = 3):
+        super().__init__()
+        if min(dimension, width, layers) < 1:
+            raise ValueError(f"dimension, width and layers must be >= 1, but are {dimension}, {width} and {layers}")
+        self.embedding = NoiseLevelEmbedding(32)
+        sizes = [dimension + 32] + [width] * layers
+        hidden = [nn.Sequential(nn.Linear(a, b), nn.SiLU()) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.hidden = nn.Sequential(*hidden)
+        self.out = nn.Linear(width, dimension)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        return self.out(self.hidden(torch.cat([x, self.embedding(log_snr)], dim=1)))

@@ -1,0 +1,114 @@
+"""A U-Net for small images, built for two CPU cores. Taught block by block in notebook 12.
+
+The costly part of a U-Net is its finest level. Here every 2x2 patch of pixels first moves into channels (Shi et al. 2016,
+arXiv 1609.05158), so that the finest convolutions see 14x14 positions of an MNIST digit instead of 28x28. Blocks are those
+of DDPM (Ho et al. 2020, arXiv 2006.11239, appendix B), with the noise level as scale and shift (Nichol & Dhariwal 2021,
+arXiv 2102.09672, section 3) and skip connections that are added (Ronneberger et al. 2015, arXiv 1505.04597, concatenates).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from minidiff.networks.embeddings import NoiseLevelEmbedding
+
+__all__ = ["ResidualBlock", "SelfAttention", "UNet"]
+
+GROUPS = 8  # of GroupNorm; every width must be a multiple of it
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(conv(x)), with the noise level as scale and shift in between. (B, width, H, W) -> the same."""
+
+    def __init__(self, width: int, embedding_width: int):
+        super().__init__()
+        self.norm_in, self.norm_out = nn.GroupNorm(GROUPS, width), nn.GroupNorm(GROUPS, width)
+        self.conv_in = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_out = nn.Conv2d(width, width, 3, padding=1)
+        self.modulation = nn.Linear(embedding_width, 2 * width)
+        zero_init(self.conv_out)  # every block starts as the identity
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)  # (B, width, 1, 1) each
+        h = self.conv_in(functional.silu(self.norm_in(x)))
+        h = self.conv_out(functional.silu(self.norm_out(h) * (1 + scale) + shift))
+        return x + h
+
+
+class SelfAttention(nn.Module):
+    """Every position looks at every other (Vaswani et al. 2017, equation 1). (B, width, H, W) -> the same."""
+
+    def __init__(self, width: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(GROUPS, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.out = zero_init(nn.Conv2d(width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(B, 3, self.heads, C // self.heads, H * W)
+        q, k, v = qkv.transpose(-1, -2).unbind(1)  # (B, heads, H W, C / heads) each
+        h = functional.scaled_dot_product_attention(q, k, v)
+        return x + self.out(h.transpose(-1, -2).reshape(B, C, H, W))
+
+
+class UNet(nn.Module):
+    """Images, (B, channels, H, W), and log-SNR, (B,) -> (B, channels, H, W).
+
+    widths: channels of each level, finest first. blocks: residual blocks of a level on the way down, and again up.
+    patch: side of the squares of pixels that become channels. H and W must be multiples of patch * 2^(levels - 1).
+    """
+
+    def __init__(self, channels: int = 1, widths: tuple[int, ...] = (64, 128), blocks: int = 2, patch: int = 2):
+        super().__init__()
+        if not widths or any(width % GROUPS for width in widths):
+            raise ValueError(f"widths must be one or more multiples of {GROUPS}, but are {widths}")
+        self.multiple = patch * 2 ** (len(widths) - 1)
+        embed = 2 * widths[0]
+        self.embedding = nn.Sequential(NoiseLevelEmbedding(64), nn.Linear(64, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU())
+        self.patchify, self.unpatchify = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
+        self.conv_in = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
+
+        def level(width: int) -> nn.ModuleList:
+            return nn.ModuleList(ResidualBlock(width, embed) for _ in range(blocks))
+
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(level(width) for width in widths[:-1])
+        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
+        self.middle = level(widths[-1])
+        self.attention = SelfAttention(widths[-1])
+        self.middle_out = level(widths[-1])
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairs)
+        self.up = nn.ModuleList(level(width) for width in widths[:-1])
+        self.norm_out = nn.GroupNorm(GROUPS, widths[0])
+        self.conv_out = zero_init(nn.Conv2d(widths[0], channels * patch**2, 3, padding=1))
+
+    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:
+            raise ValueError(f"x must have sides that are multiples of {self.multiple}, but has shape {tuple(x.shape)}")
+        embedding = self.embedding(log_snr)  # (B, embed)
+        h = self.conv_in(self.patchify(x))  # (B, widths[0], H / patch, W / patch)
+        skips = []
+        for level, shrink in zip(self.down, self.shrink, strict=True):
+            for block in level:
+                h = block(h, embedding)
+            skips.append(h)
+            h = shrink(h)  # half the height and width
+        for block in self.middle:
+            h = block(h, embedding)
+        h = self.attention(h)
+        for block in self.middle_out:
+            h = block(h, embedding)
+        for level, grow, skip in reversed(list(zip(self.up, self.grow, skips, strict=True))):
+            h = grow(h) + skip  # twice the height and width
+            for block in level:
+                h = block(h, embedding)
+        return self.unpatchify(self.conv_out(functional.silu(self.norm_out(h))))
+
+
+def zero_init(layer: nn.Module) -> nn.Module:
+    """Start a layer at 0."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

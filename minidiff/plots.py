@@ -1,0 +1,194 @@
+"""Every figure of the course: one style, one set of colours that colour-blind readers can tell apart (Okabe & Ito 2008).
+
+`panels` makes a figure with a row of axes; the other functions draw into one of them. Tensors go in as they are. This is the
+only module that imports matplotlib, and only notebooks and the command line import this module.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+__all__ = [
+    "DATA",
+    "LEARNED",
+    "NOISE",
+    "OTHER",
+    "TRUTH",
+    "arrows",
+    "curves",
+    "density",
+    "gif",
+    "histogram",
+    "image_grid",
+    "image_rows",
+    "panels",
+    "point_rows",
+    "points",
+    "png",
+]
+
+# One colour, one meaning, in every figure.
+DATA, NOISE, TRUTH, LEARNED, OTHER = "#0072B2", "#999999", "#000000", "#D55E00", "#009E73"
+CYCLE = [DATA, LEARNED, OTHER, "#CC79A7", "#E69F00", "#56B4E9"]
+STYLE = {
+    "figure.dpi": 80,
+    "savefig.dpi": 80,
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=CYCLE),
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "image.cmap": "cividis",
+}
+PLANE = 2.8  # half the side of the window on standardised points
+
+
+def panels(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (3.2, 3.0), titles: Sequence[str] = ()
+) -> tuple[Figure, np.ndarray]:
+    """A figure with rows x columns axes of `size` inches each. Returns the figure and a flat array of its axes."""
+    plt.rcParams.update(STYLE)
+    figure, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, layout="constrained")
+    axes = axes.flatten()
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title)
+    return figure, axes
+
+
+def points(ax: Axes, x: Tensor, *, colour: str = DATA, label: str | None = None, size: float = 2.0, window: float = PLANE) -> None:
+    """Scatter points, (N, 2), in a square window without ticks around the origin."""
+    x = _array(x)
+    ax.scatter(x[:, 0], x[:, 1], s=size, c=colour, alpha=0.5, linewidths=0, label=label, rasterized=True)
+    _plane(ax, window)
+    if label is not None:
+        ax.legend(markerscale=4, loc="upper right")
+
+
+def point_rows(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str] = (), *, window: float = PLANE) -> Figure:
+    """Rows of scatter plots, label -> [points, ...], one colour a row, labels on the left and titles on top."""
+    columns = max(len(row) for row in rows.values())
+    figure, axes = panels(len(rows), columns, size=(2.0, 2.0), titles=titles)
+    for place, (label, row) in enumerate(rows.items()):
+        for ax, x in zip(axes[place * columns :], row, strict=False):
+            points(ax, x, colour=CYCLE[place % len(CYCLE)], window=window)
+        axes[place * columns].set_ylabel(label)
+    return figure
+
+
+def density(ax: Axes, log_prob: Callable[[Tensor], Tensor], *, window: float = PLANE, cells: int = 120) -> None:
+    """Contours of a density on the plane. log_prob: (N, 2) -> (N,). Each contour holds half the density of the one inside."""
+    side = torch.linspace(-window, window, cells)
+    grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1)
+    p = _array(log_prob(grid.reshape(-1, 2)).exp().reshape(cells, cells))
+    levels = p.max() * 0.5 ** np.arange(7, 0, -1)
+    ax.contourf(_array(side), _array(side), p, levels=[*levels, p.max()], cmap="Blues", alpha=0.7)
+    _plane(ax, window)
+
+
+def arrows(ax: Axes, x: Tensor, vectors: Tensor, *, colour: str = TRUTH, label: str | None = None, scale: float | None = None) -> None:
+    """Arrows at points x, (N, 2). `scale` is data units of vector per inch of arrow; by default matplotlib chooses."""
+    x, vectors = _array(x), _array(vectors)
+    ax.quiver(*x.T, *vectors.T, color=colour, label=label, scale=scale, scale_units=None if scale is None else "inches", width=0.006)
+
+
+def curves(
+    ax: Axes,
+    x: Tensor | Sequence[float],
+    lines: Mapping[str, Tensor | Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    truth: str | None = None,
+) -> None:
+    """Lines over a common x, label -> y. `log` names the logarithmic axes: "", "x", "y" or "xy".
+
+    The line called `truth` is drawn dashed and black.
+    """
+    for label, y in lines.items():
+        if label == truth:
+            ax.plot(_array(x), _array(y), label=label, color=TRUTH, linestyle="--", zorder=3)
+        else:
+            ax.plot(_array(x), _array(y), label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+    if len(lines) > 1:
+        ax.legend()
+
+
+def histogram(
+    ax: Axes,
+    samples: Mapping[str, Tensor],
+    *,
+    xlabel: str,
+    bins: int = 60,
+    span: tuple[float, float] | None = None,
+    exact: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Normalised histograms of numbers, label -> (N,), under an exact density: (cells,) -> (cells,), if one is given."""
+    span = span or (min(float(x.min()) for x in samples.values()), max(float(x.max()) for x in samples.values()))
+    for label, x in samples.items():
+        ax.hist(_array(x), bins=bins, range=span, density=True, histtype="stepfilled", alpha=0.5, label=label)
+    if exact is not None:
+        grid = torch.linspace(*span, 400)
+        ax.plot(_array(grid), _array(exact(grid)), color=TRUTH, linestyle="--", label="exact")
+    ax.set(xlabel=xlabel, ylabel="density")
+    ax.legend()
+
+
+def image_grid(ax: Axes, x: Tensor, *, columns: int = 8) -> None:
+    """Images, (N, 1, H, W) in [-1, 1], as one mosaic, white on black. Values beyond the range are cut off."""
+    n, _, height, width = x.shape
+    rows = -(-n // columns)
+    tiles = np.full((rows * columns, height + 1, width + 1), -1.0)
+    tiles[:n, :height, :width] = _array(x[:, 0])
+    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).transpose(0, 2, 1, 3).reshape(rows * (height + 1), -1)
+    ax.imshow(mosaic, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def image_rows(rows: Mapping[str, Tensor], *, columns: int = 10) -> Figure:
+    """Rows of images, label -> (N, 1, H, W), for comparing sets of images."""
+    lines = [-(-min(len(x), columns * 8) // columns) for x in rows.values()]
+    plt.rcParams.update(STYLE)
+    figure, axes = plt.subplots(
+        len(rows), 1, figsize=(0.62 * columns + 1.2, 0.68 * sum(lines)), height_ratios=lines, squeeze=False, layout="constrained"
+    )
+    for ax, (label, x) in zip(axes[:, 0], rows.items(), strict=True):
+        image_grid(ax, x, columns=columns)
+        ax.set_ylabel(label, rotation=0, ha="right", va="center")
+    return figure
+
+
+def gif(frames: Sequence[Figure], *, milliseconds: int = 120) -> bytes:
+    """Figures as a looping GIF of 64 colours. In a notebook: `IPython.display.Image(data=..., format="png")`."""
+    pictures = [Image.open(io.BytesIO(png(frame))).convert("RGB").quantize(64) for frame in frames]
+    out = io.BytesIO()
+    pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    return out.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file; the figure is closed."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    plt.close(figure)
+    return out.getvalue()
+
+
+def _plane(ax: Axes, window: float) -> None:
+    ax.set(xlim=(-window, window), ylim=(-window, window), xticks=[], yticks=[], aspect="equal")
+    ax.spines[:].set_visible(False)
+
+
+def _array(x: Tensor | Sequence[float]) -> np.ndarray:
+    return x.detach().cpu().float().numpy() if isinstance(x, Tensor) else np.asarray(x)

@@ -1,0 +1,201 @@
+"""The set-up: what `make lab` serves, what the files for pip, conda and make say, and what the repository holds."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import rattler
+import yaml
+from packaging.requirements import Requirement
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
+CONDA_NAMES = {"torch": "pytorch"}
+COMMANDS = ["help", "lab", "test", "course", "notebooks", "seeds", "clean"]
+TOP_LEVEL = {
+    *("README.md", "notebooks", "minidiff", "data", "tests", "environment.yml", "pyproject.toml", "constraints.txt"),
+    *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore"),
+}
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    command = ["make", *arguments, *(f"{name}={value}" for name, value in variables.items())]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+# --- make lab --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server():
+    """JupyterLab as `make lab` starts it, without a browser; yields the process and its output's lines."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    installed = f"{sys.prefix}/installed"  # these tests run, so everything is installed: --old-file keeps make from it
+    command = ["make", "lab", f"--old-file={installed}", f"VENV={sys.prefix}", f"LAB_FLAGS=--no-browser --port={port}"]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+
+
+@needs_make
+def test_make_lab_prints_an_address_that_serves_notebook_00_and_ends_without_a_trace(server):
+    printed = []
+    for line in server.stdout:
+        printed.append(line)
+        if found := re.search(r"http://127\.0\.0\.1:\d+/lab/tree/\S+\?token=\w+", line):
+            break
+    assert found, "no address was printed:\n" + "".join(printed)
+    address = urlsplit(found.group())
+    assert address.path == "/lab/tree/notebooks/00_start_here.ipynb"
+
+    token = parse_qs(address.query)["token"][0]
+    with urllib.request.urlopen(found.group(), timeout=30) as page:
+        assert page.status == 200 and b"JupyterLab" in page.read()
+    contents = f"http://{address.netloc}/api/contents/notebooks/00_start_here.ipynb?token={token}"
+    with urllib.request.urlopen(contents, timeout=30) as answer:
+        notebook = json.load(answer)
+    assert notebook["type"] == "notebook"
+    assert notebook["content"]["cells"][0]["source"].startswith("# 00. ")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(contents.split("?")[0], timeout=30)
+
+    os.killpg(server.pid, signal.SIGTERM)
+    server.wait(timeout=30)
+    deadline = time.monotonic() + 10
+    while group_exists(server.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not group_exists(server.pid), "a process of the server is still alive"
+
+
+def group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@needs_make
+def test_a_python_that_is_too_old_is_told_in_one_line(tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18\nexit 1\n')
+    old.chmod(0o755)
+    result = make("lab", PYTHON=str(old), VENV=str(tmp_path / "venv"))
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1
+    assert "minidiff needs Python 3.11, 3.12, 3.13 or 3.14, but" in result.stderr
+    assert 'is "Python 3.9.18". Name another: make lab PYTHON=python3.12' in result.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+@needs_make
+def test_make_names_its_commands():
+    listed = make().stdout
+    assert listed == make("help").stdout
+    assert re.findall(r"^make (\w+) +\S", listed, re.MULTILINE) == COMMANDS
+    for command in COMMANDS:
+        assert make("--dry-run", command).returncode == 0
+
+
+@needs_make
+def test_make_selects_notebooks_by_number():
+    unknown = make("--dry-run", "course", NOTEBOOKS="98")
+    assert unknown.returncode != 0 and "no notebook begins with 98" in unknown.stderr
+    assert "course notebooks/00_start_here.ipynb\n" in make("--dry-run", "course", NOTEBOOKS="00").stdout
+    assert "course notebooks\n" in make("--dry-run", "course").stdout
+
+
+# --- the files of pip and conda --------------------------------------------------------------------------------------
+
+
+def test_environment_yml_agrees_with_pyproject():
+    *specs, pip = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+    conda = {}
+    for spec in map(rattler.MatchSpec, specs):
+        assert str(spec.name.normalized) not in conda, f"{spec} stands twice"
+        conda[spec.name.normalized] = spec.version and set(str(spec.version).split(","))
+    wanted = {CONDA_NAMES.get(r.name, r.name): set(map(str, r.specifier)) for r in DIRECT}
+    assert conda == {"python": set(PROJECT["requires-python"].split(",")), "pip": None, **wanted}
+    assert pip == {"pip": ["-e .[dev]"]}
+
+
+def test_constraints_pin_each_direct_dependency_within_its_bounds():
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = {pin.name.lower(): pin for pin in map(Requirement, (line for line in lines if line and line[0] != "#"))}
+    assert sorted(pinned) == sorted(requirement.name for requirement in DIRECT)
+    for requirement in DIRECT:
+        (pin,) = pinned[requirement.name].specifier
+        assert pin.operator == "==" and "+" not in pin.version and "*" not in pin.version
+        assert requirement.specifier.contains(pin.version), f"{requirement} does not allow {pin.version}"
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+# --- the repository --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def repository_files() -> list[Path]:
+    """Every file that is, or by .gitignore would be, under version control."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=REPOSITORY, capture_output=True
+    )
+    if listed.returncode:
+        pytest.skip("this copy of the course is no git repository")
+    return [Path(name) for name in listed.stdout.decode().split("\0") if name and (REPOSITORY / name).is_file()]
+
+
+def test_the_top_level_holds_nothing_unexpected(repository_files):
+    assert {path.parts[0] for path in repository_files} <= TOP_LEVEL
+
+
+def test_no_file_names_a_package_registry(repository_files):
+    hosts = [host.encode() for host in ("pypi" + ".org", "pythonhosted" + ".org", "pypi" + ".python")]
+    naming = [
+        str(path) for path in repository_files if any(h in (REPOSITORY / path).read_bytes().lower() for h in hosts)
+    ]
+    assert naming == []
+
+
+def test_continuous_integration_calls_make_test_with_the_shared_data(tmp_path):
+    """`.ci/run` in a copy with a `make` that only says how it was called."""
+    (tmp_path / "course" / ".ci").mkdir(parents=True)
+    shutil.copy(REPOSITORY / ".ci" / "run", tmp_path / "course" / ".ci")
+    fake = tmp_path / "bin" / "make"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\necho "$PWD make $* ${MINIDIFF_DATA-unset}"\n')
+    fake.chmod(0o755)
+    environment = {"PATH": f"{fake.parent}:{os.environ['PATH']}"}
+
+    def run() -> str:
+        return subprocess.run([tmp_path / "course/.ci/run"], env=environment, capture_output=True, text=True).stdout
+
+    assert run() == f"{tmp_path}/course make test unset\n"
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    assert run() == f"{tmp_path}/course make test {tmp_path}/shared/data\n"

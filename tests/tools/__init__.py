@@ -1,0 +1,1 @@
+"""What executes the notebooks and reports on them."""

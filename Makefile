@@ -13,11 +13,14 @@ RUN = $(VENV)/bin/python -m
 SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c '$(SUITABLE)' >/dev/null 2>&1 && echo $$p && break; done),python3)
+UNSUITABLE = minidiff needs Python 3.11, 3.12, 3.13 or 3.14, but $(PYTHON) is \
+	"$(shell $(PYTHON) --version 2>&1 || :)". Name another: make lab PYTHON=python3.12
 
 NOTEBOOKS =
 FILES = $(if $(NOTEBOOKS),$(sort $(foreach n,$(NOTEBOOKS),$(or $(wildcard notebooks/$(n)*.ipynb),\
 	$(error no notebook begins with $(n))))),notebooks)
 
+FIRST = notebooks/00_start_here.ipynb
 SEED = 0
 SEEDS = 0 1 2 3 4
 THREADS = 1 2
@@ -29,17 +32,16 @@ help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 lab: $(INSTALLED)  ## set up what is missing and open JupyterLab at the first notebook
-	$(RUN) jupyterlab --ip=127.0.0.1 --allow-root $(LAB_FLAGS) \
-		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	$(RUN) jupyterlab --ip=127.0.0.1 --allow-root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_FLAGS)
 
 test: $(INSTALLED)  ## check it all: style, unit tests, then every notebook against its stored findings
-	@trap 'exit 130' INT; failed=0; \
-	$(RUN) ruff check . || failed=1; \
-	$(RUN) ruff format --check . || failed=1; \
-	$(RUN) pytest tests --seed=$(SEED) --cov=minidiff || failed=1; \
+	@trap 'exit 130' INT; failed=; \
+	$(RUN) ruff check . || failed="$$failed ruff-check"; \
+	$(RUN) ruff format --check . || failed="$$failed ruff-format"; \
+	$(RUN) pytest tests --seed=$(SEED) --cov=minidiff || failed="$$failed unit-tests"; \
 	$(RUN) pytest $(FILES) -p tests.tools.nbval_report \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout 240 || failed=1; \
-	exit $$failed
+		--nbval-lax --nbval-current-env --nbval-cell-timeout 240 || failed="$$failed notebooks"; \
+	test -z "$$failed" || { echo "not passed:$$failed"; exit 1; }
 
 course: $(INSTALLED)  ## execute every notebook in order, write nothing, and print how long each took
 	$(RUN) tests.tools.notebooks course $(FILES)
@@ -55,8 +57,7 @@ clean:  ## remove all that these commands made: .venv and caches (never your not
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(if $(shell $(PYTHON) -c '$(SUITABLE)' 2>/dev/null && echo yes),,$(error minidiff needs Python 3.11, 3.12, 3.13 \
-	or 3.14, but $(PYTHON) is "$(shell $(PYTHON) --version 2>&1)". Name another: make lab PYTHON=python3.12))
+	$(if $(shell $(PYTHON) -c '$(SUITABLE)' 2>/dev/null && echo yes),,$(error $(UNSUITABLE)))
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(RUN) pip install -c constraints.txt -e ".[dev]"
 	@touch $@

@@ -1,7 +1,8 @@
 """minidiff: diffusion models, small enough to read and tested against the truth.
 
-One idea carries the whole package. A noisy point is `x_t = alpha(t) x0 + sigma(t) eps`, and everything else is a way to
-learn, or to use, the conditional mean `E[x0 | x_t]`. The modules, in the order in which the course meets them:
+One idea carries the whole package. A noisy point is `x_t = alpha(t) x0 + sigma(t) eps`, and everything else is a
+way to learn, or to use, the conditional mean `E[x0 | x_t]`. The modules, in the order in which the course meets
+them:
 
 data        two-dimensional distributions, 8x8 digits, MNIST
 paths       GaussianPath: how data dissolves into noise, and the exact way back when x0 is known
@@ -42,5 +43,7 @@ def generator(seed: int, *stream: int, device: str | torch.device = "cpu") -> to
     for name, number in [("seed", seed), *(("stream", number) for number in stream)]:
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 0:
             raise ValueError(f"{name} must be a whole number >= 0, but is {number!r}")
-    mixed = np.random.SeedSequence([int(shift), int(seed), *map(int, stream)]).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))  # torch wants 63 bits
+    # as a spawn key, since SeedSequence drops zeros at the end of the seed itself: streams () and (0,) would be one
+    mixed = np.random.SeedSequence([int(shift), int(seed)], spawn_key=tuple(map(int, stream)))
+    mixed = int(mixed.generate_state(1, np.uint64)[0])
+    return torch.Generator(device).manual_seed(mixed >> 1)  # torch wants 63 bits

@@ -43,7 +43,9 @@ def check_times(times: Tensor, t_min: float) -> None:
     if not isinstance(times, Tensor) or not times.is_floating_point() or times.ndim != 1 or len(times) < 2:
         raise TypeError(f"times must be a floating-point tensor of shape (N + 1,), N >= 1, but is {describe(times)}")
     if not bool((times[1:] < times[:-1]).all()):
-        raise ValueError(f"times must fall strictly from noise to data, such as torch.linspace(1, 0, 51), but is {times}")
+        raise ValueError(
+            f"times must fall strictly from noise to data, such as torch.linspace(1, 0, 51), but is {times}"
+        )
     if float(times[0]) > 1 or float(times[-1]) < t_min:
         raise ValueError(f"times must lie in [{t_min}, 1], but run from {float(times[0])} to {float(times[-1])}")
 

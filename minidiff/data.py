@@ -1,10 +1,11 @@
 """Data as plain tensors: points in the plane, 8x8 digits, MNIST.
 
-Points are `(n, 2)` in float32, shifted and scaled by the mean and the standard deviation of the *population*, worked out
-by hand, never by those of the sample: so exact parameters stay exact. Images are `(N, 1, H, W)` in [-1, 1].
+Points are `(n, 2)` in float32, shifted and scaled by the mean and the standard deviation of the *population*,
+worked out by hand, never by those of the sample: so exact parameters stay exact. Images are `(N, 1, H, W)`
+in [-1, 1].
 
-Sources: Pedregosa et al. 2011 (scikit-learn) for moons and swiss roll; Johnson et al. 2016, arXiv 1603.06277, for the
-pinwheel; LeCun, Cortes & Burges, The MNIST database; Alpaydin & Kaynak 1998 for the 8x8 digits.
+Sources: Pedregosa et al. 2011 (scikit-learn) for moons and swiss roll; Johnson et al. 2016, arXiv 1603.06277, for
+the pinwheel; LeCun, Cortes & Burges, The MNIST database; Alpaydin & Kaynak 1998 for the 8x8 digits.
 """
 
 import gzip
@@ -39,15 +40,20 @@ __all__ = [
     "three_gaussians",
 ]
 
-# ---------------------------------------------------------------------------------------------- points in the plane
+# Points in the plane
 
 
 def three_gaussians() -> GaussianMixture:
-    """Three unequal Gaussians with tilted covariances: the course's first truth. Mean 0 and variance 1 on each axis."""
+    """Three unequal Gaussians with tilted covariances: the course's first truth.
+
+    Mean 0 and variance 1 on each axis.
+    """
     return GaussianMixture(
         weights=torch.tensor([0.5, 0.3, 0.2]),
         means=torch.tensor([[-2.0, -0.5], [1.5, 1.8], [1.8, -1.6]]),
-        covariances=torch.tensor([[[0.30, 0.18], [0.18, 0.30]], [[0.40, -0.10], [-0.10, 0.12]], [[0.10, 0.0], [0.0, 0.25]]]),
+        covariances=torch.tensor(
+            [[[0.30, 0.18], [0.18, 0.30]], [[0.40, -0.10], [-0.10, 0.12]], [[0.10, 0.0], [0.0, 0.25]]]
+        ),
     ).standardised()
 
 
@@ -67,8 +73,8 @@ def eight_gaussians(std: float = 0.1) -> GaussianMixture:
 def moons(n: int, generator: torch.Generator, *, noise: float = 0.1) -> Tensor:
     """Two interleaved half circles. Returns (n, 2), mean 0 and variance 1 on each axis of the population.
 
-    Angles are drawn at random. scikit-learn's `make_moons` spaces them evenly: its points are not independent draws, and a
-    two-sample test on them reports a floor that is too low.
+    Angles are drawn at random. scikit-learn's `make_moons` spaces them evenly: its points are not independent
+    draws, and a two-sample test on them reports a floor that is too low.
     """
     check_size(n)
     angle = math.pi * uniform(n, generator)
@@ -80,7 +86,10 @@ def moons(n: int, generator: torch.Generator, *, noise: float = 0.1) -> Tensor:
 
 
 def swiss_roll(n: int, generator: torch.Generator, *, noise: float = 0.3) -> Tensor:
-    """A spiral, scikit-learn's swiss roll seen from the side. Returns (n, 2), mean 0 and variance 1 of the population."""
+    """A spiral, scikit-learn's swiss roll seen from the side.
+
+    Returns (n, 2), mean 0 and variance 1 of the population.
+    """
     check_size(n)
     points, _ = make_swiss_roll(n, noise=noise, random_state=sklearn_seed(generator))
     # t is uniform on [1.5 pi, 4.5 pi]; the moments of (t cos t, t sin t) by parts
@@ -91,7 +100,10 @@ def swiss_roll(n: int, generator: torch.Generator, *, noise: float = 0.3) -> Ten
 
 
 def checkerboard(n: int, generator: torch.Generator) -> Tensor:
-    """The eight dark squares of a four by four board, each filled evenly. Returns (n, 2), variance 1 of the population."""
+    """The eight dark squares of a four by four board, each filled evenly.
+
+    Returns (n, 2), variance 1 of the population.
+    """
     check_size(n)
     x = 4 * uniform(n, generator) - 2
     row = 2 * (uniform(n, generator) < 0.5).float() - 2 + x.floor().remainder(2)
@@ -100,14 +112,19 @@ def checkerboard(n: int, generator: torch.Generator) -> Tensor:
 
 
 def rings(n: int, generator: torch.Generator, *, noise: float = 0.05) -> Tensor:
-    """Three circles of radius 1, 2 and 3, each point of a line equally likely. Returns (n, 2), variance 1 of the population."""
+    """Three circles of radius 1, 2 and 3, each point of a line equally likely.
+
+    Returns (n, 2), variance 1 of the population.
+    """
     check_size(n)
     radii = torch.tensor([1.0, 2.0, 3.0])
     radius = radii[torch.multinomial(radii, n, replacement=True, generator=generator)]
     angle = 2 * math.pi * uniform(n, generator)
     points = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
     variance = float((radii**3).sum() / radii.sum()) / 2 + noise**2
-    return standardise(points + noise * torch.randn(n, 2, generator=generator), mean=(0.0, 0.0), variance=(variance, variance))
+    return standardise(
+        points + noise * torch.randn(n, 2, generator=generator), mean=(0.0, 0.0), variance=(variance, variance)
+    )
 
 
 def pinwheel(n: int, generator: torch.Generator, *, arms: int = 5) -> Tensor:
@@ -120,7 +137,9 @@ def pinwheel(n: int, generator: torch.Generator, *, arms: int = 5) -> Tensor:
     along = 1 + radial * torch.randn(n, generator=generator)
     across = tangential * torch.randn(n, generator=generator)
     angle = 2 * math.pi * arm / arms + bend * along.exp()
-    points = torch.stack([along * angle.cos() - across * angle.sin(), along * angle.sin() + across * angle.cos()], dim=1)
+    points = torch.stack(
+        [along * angle.cos() - across * angle.sin(), along * angle.sin() + across * angle.cos()], dim=1
+    )
     variance = (1 + radial**2 + tangential**2) / 2  # the arms' symmetry makes the covariance isotropic
     return standardise(points, mean=(0.0, 0.0), variance=(variance, variance))
 
@@ -145,7 +164,7 @@ def check_size(n: int) -> None:
         raise ValueError(f"n must be a number of points >= 1, but is {n!r}")
 
 
-# ------------------------------------------------------------------------------------------------------------ images
+# Images
 
 
 class Images(NamedTuple):
@@ -173,7 +192,8 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 
-# file -> SHA-256 of its content, SHA-256 of the archive on the mirrors (archives elsewhere may be packed differently)
+# file -> SHA-256 of its content, SHA-256 of the archive on the mirrors (archives elsewhere may be packed
+# differently)
 MNIST_FILES = {
     "train-images-idx3-ubyte": (
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -205,11 +225,12 @@ def mnist(
 ) -> Images:
     """MNIST: x (60000, 1, 28, 28) for `train`, (10000, 1, 28, 28) for `test`, and the labels y.
 
-    Looks for the four files, packed (.gz) or not, in `folder`, or else in `$MINIDIFF_DATA/mnist`, in `data/mnist` of the
-    repository above the working directory, and in the user's cache folder. Where it finds none it downloads them from
-    the mirrors in turn. The content is checked by SHA-256 either way.
+    Looks for the four files, packed (.gz) or not, in `folder`, or else in `$MINIDIFF_DATA/mnist`, in `data/mnist`
+    of the repository above the working directory, and in the user's cache folder. Where it finds none it downloads
+    them from the mirrors in turn. The content is checked by SHA-256 either way.
 
-    Raises MnistUnavailable where it can neither be found nor downloaded, ValueError where a file's content is wrong.
+    Raises MnistUnavailable where it can neither be found nor downloaded, ValueError where a file's content is
+    wrong.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', but is {split!r}")
@@ -284,7 +305,7 @@ def download_mnist(folder: str | Path | None = None, mirrors: Sequence[str] = MI
                 + "\n".join(failures)
                 + "\nWhat to do: on a machine with a connection, fetch the four files "
                 + ", ".join(f"{file}.gz" for file in MNIST_FILES)
-                + " from one of these mirrors, put them into a folder called mnist, and set the environment variable "
-                "MINIDIFF_DATA to the folder above it."
+                + " from one of these mirrors, put them into a folder called mnist, and set the environment "
+                "variable MINIDIFF_DATA to the folder above it."
             )
     return target

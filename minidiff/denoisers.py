@@ -1,7 +1,8 @@
 """E[x0 | x_t], from a network or from anything else. It is what the parts of this package exchange. Notebook 07.
 
-A denoiser is any function of x_t, (B, *D), and t, () or (B,), that returns an estimate of x0, (B, *D). The exact ones live
-in `exact`; a sampler cannot tell them apart. Guidance and clipping are wrappers, so that no sampler has a flag for them.
+A denoiser is any function of x_t, (B, *D), and t, () or (B,), that returns an estimate of x0, (B, *D). The exact
+ones live in `exact`; a sampler cannot tell them apart. Guidance and clipping are wrappers, so that no sampler has
+a flag for them.
 """
 
 from typing import Protocol

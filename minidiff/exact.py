@@ -1,11 +1,14 @@
-"""The truth: score, log-density, E[x0 | x_t] and the exact way back, for Gaussian mixtures and for finite data sets.
+"""The truth: score, log-density, E[x0 | x_t] and the exact way back, for Gaussian mixtures and for finite data
+sets.
 
-Noise turns a Gaussian mixture into a Gaussian mixture, so that everything a diffusion model has to learn is known in
-closed form, in any dimension, at any t. In the eigenbasis of each covariance all of it is elementwise. For a finite data
-set the ideal denoiser is known too: it is a weighted mean of the data, and it only memorises. Taught in notebook 06.
+Noise turns a Gaussian mixture into a Gaussian mixture, so that everything a diffusion model has to learn is known
+in closed form, in any dimension, at any t. In the eigenbasis of each covariance all of it is elementwise. For a
+finite data set the ideal denoiser is known too: it is a weighted mean of the data, and it only memorises. Taught
+in notebook 06.
 
 Sources: Bishop 2006, Pattern Recognition and Machine Learning, equations 2.113 to 2.117 (linear Gaussian models);
-Efron 2011, Tweedie's formula and selection bias, equation 1.4; Karras et al. 2022 (EDM), arXiv 2206.00364, appendix B.3.
+Efron 2011, Tweedie's formula and selection bias, equation 1.4; Karras et al. 2022 (EDM), arXiv 2206.00364,
+appendix B.3.
 """
 
 import math
@@ -48,7 +51,9 @@ class GaussianMixture:
     def __post_init__(self):
         components, d = len(self.weights), self.means[0].numel()
         if self.weights.ndim != 1 or self.means.ndim < 2 or len(self.means) != components:
-            raise ValueError(f"means must have shape ({components}, *D) to go with weights, but are {describe(self.means)}")
+            raise ValueError(
+                f"means must have shape ({components}, *D) to go with weights, but are {describe(self.means)}"
+            )
         if self.covariances.shape != (components, d, d):
             raise ValueError(f"covariances must have shape {(components, d, d)}, but are {describe(self.covariances)}")
         if not bool((self.weights > 0).all()) or abs(float(self.weights.sum()) - 1) > WEIGHTS_SUM_TOLERANCE:
@@ -100,12 +105,18 @@ def log_prob(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tenso
 
 
 def responsibilities(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
-    """p(component | x_t): which component did a noisy point come from? Returns (B, K), rows sum to 1. Notebook 06."""
+    """p(component | x_t): which component did a noisy point come from? Returns (B, K), rows sum to 1.
+
+    Notebook 06.
+    """
     return torch.softmax(_joint_log_prob(mixture, path, x_t, t), dim=1)
 
 
 def score(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
-    """grad log p_t(x_t), each component's pull weighted by its responsibility. Returns (B, *D). Notebooks 06 and 08."""
+    """grad log p_t(x_t), each component's pull weighted by its responsibility. Returns (B, *D).
+
+    Notebooks 06 and 08.
+    """
     alpha, sigma = _coefficients(path, x_t, t)
     values, vectors = mixture.spectrum
     pull = -_whitened(mixture, alpha, x_t) / (alpha**2 * values + sigma**2)  # (B, K, d), in each eigenbasis
@@ -154,7 +165,9 @@ class ReverseKernel:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw one x_s for each x_t, (B, *D)."""
-        picked = torch.multinomial(self.weights.to(generator.device), 1, generator=generator)[:, 0].to(self.means.device)
+        picked = torch.multinomial(self.weights.to(generator.device), 1, generator=generator)[:, 0].to(
+            self.means.device
+        )
         rows = torch.arange(len(picked), device=self.means.device)
         noise = noise_like(self.variances[:, 0], generator)
         offsets = torch.einsum("bij,bj->bi", self.vectors[picked], self.variances[rows, picked].sqrt() * noise)
@@ -164,7 +177,9 @@ class ReverseKernel:
 def reverse_kernel(
     mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor, s: Tensor, *, to_data: bool = False
 ) -> ReverseKernel:
-    """The exact q(x_s | x_t), s < t, for data from a mixture (Bishop, equation 2.116, in each component). Notebook 06.
+    """The exact q(x_s | x_t), s < t, for data from a mixture (Bishop, equation 2.116, in each component).
+
+    Taught in notebook 06.
 
     x_t: (B, *D). t, s: () or (B,). `to_data=True` gives p(x0 | x_t) whatever s is: on a path that begins at
     t_min > 0 no s reaches clean data.
@@ -188,7 +203,9 @@ def reverse_kernel(
 
 
 def finite_denoiser(data: Tensor, path: GaussianPath, *, chunk: int = 1024) -> Denoiser:
-    """The ideal denoiser of a finite data set: it can only return what it has seen (EDM, appendix B.3). Notebook 06.
+    """The ideal denoiser of a finite data set: it can only return what it has seen (EDM, appendix B.3).
+
+    Taught in notebook 06.
 
     data: (N, *D). E[x0 | x_t] is the mean of the data, weighted by softmax(-|x_t - alpha x_i|^2 / 2 sigma^2).
     Works through the batch in chunks, so that memory stays at chunk x N numbers.

@@ -1,12 +1,13 @@
 """How far are two sets of samples apart? Every distance comes with its floor. Taught in notebooks 07, 11 and 13.
 
-Two finite sets of real samples are never at distance 0. The floor is the distance between `real` and `real_again`, two
-independent sets of real samples with the sizes of `real` and `samples`: what a perfect model would score. A distance
-without its floor, or without the sizes behind it, says nothing. For the two distances between points the floor is the mean
-over several random splits of all the real samples, since a single one is noisy.
+Two finite sets of real samples are never at distance 0. The floor is the distance between `real` and `real_again`,
+two independent sets of real samples with the sizes of `real` and `samples`: what a perfect model would score. A
+distance without its floor, or without the sizes behind it, says nothing. The floor is the mean over several random
+splits of all the real samples, since a single one is noisy.
 
 Sources: Szekely & Rizzo 2013, doi 10.1016/j.jspi.2013.03.018 (energy distance); Bonneel et al. 2015,
-doi 10.1007/s10851-014-0506-3 (sliced Wasserstein); Dowson & Landau 1982 and Heusel et al. 2017, arXiv 1706.08500 (Frechet).
+doi 10.1007/s10851-014-0506-3 (sliced Wasserstein); Dowson & Landau 1982 and Heusel et al. 2017, arXiv 1706.08500
+(Frechet).
 """
 
 from typing import NamedTuple
@@ -36,9 +37,12 @@ class Measurement(NamedTuple):
 
 
 def energy_distance(samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator) -> Measurement:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, 0 only for equal distributions (Szekely & Rizzo, equation 3). Notebook 05.
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, 0 only for equal distributions (Szekely & Rizzo, section 2).
 
-    samples, real_again: (N, *D); real: (M, *D). Every pair counts, also a point with itself, so that the value is >= 0.
+    Taught in notebook 05.
+
+    samples, real_again: (N, *D); real: (M, *D). Every pair counts, also a point with itself, so that the value is
+    >= 0.
     """
     samples, real, real_again = _checked(samples, real, real_again)
     value = _energy(_distances(torch.cat([samples, real])), len(samples))
@@ -51,7 +55,7 @@ def energy_test(x: Tensor, y: Tensor, *, generator: torch.Generator, permutation
     """p-value of the hypothesis that x and y come from one distribution, by permutation of the energy distance.
 
     x: (N, *D), y: (M, *D). Under the hypothesis, P(p <= a) <= a for every a. The smallest possible value is
-    1 / (permutations + 1). (Szekely & Rizzo, section 6.) Notebook 05.
+    1 / (permutations + 1). Notebook 05.
     """
     x, y, _ = _checked(x, y, x)
     pooled = _distances(torch.cat([x, y]))
@@ -72,7 +76,7 @@ def energy_test(x: Tensor, y: Tensor, *, generator: torch.Generator, permutation
 def sliced_wasserstein(
     samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator, projections: int = 200
 ) -> Measurement:
-    """Wasserstein-2 distance along random lines, root mean square (Bonneel et al., definition 7). Notebook 07.
+    """Wasserstein-2 distance along random lines, root mean square (Bonneel et al., section 3). Notebook 07.
 
     samples, real_again: (N, *D); real: (M, *D), N = M. In units of the data.
     """
@@ -91,7 +95,7 @@ def sliced_wasserstein(
     return Measurement(value, sum(floors) / len(floors), len(samples), len(real))
 
 
-def frechet_distance(samples: Tensor, real: Tensor, real_again: Tensor) -> Measurement:
+def frechet_distance(samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator) -> Measurement:
     """Squared Wasserstein-2 distance of two Gaussians fitted to features (Heusel et al., equation 6). Notebook 13.
 
     samples, real_again: (N, d) features; real: (M, d). At small N it is biased upwards, by about
@@ -100,8 +104,12 @@ def frechet_distance(samples: Tensor, real: Tensor, real_again: Tensor) -> Measu
     samples, real, real_again = _checked(samples, real, real_again)
     for name, features in (("samples", samples), ("real", real)):
         if len(features) <= features.shape[1]:
-            raise ValueError(f"{name} must hold more samples than features ({features.shape[1]}), but holds {len(features)}")
-    return Measurement(_frechet(samples, real), _frechet(real_again, real), len(samples), len(real))
+            raise ValueError(
+                f"{name} must hold more samples than features ({features.shape[1]}), but holds {len(features)}"
+            )
+    pooled, n = torch.cat([real_again, real]), len(samples)
+    floors = [_frechet(pooled[order[:n]], pooled[order[n:]]) for order in _splits(len(pooled), generator)]
+    return Measurement(_frechet(samples, real), sum(floors) / len(floors), len(samples), len(real))
 
 
 def _frechet(x: Tensor, y: Tensor) -> float:

@@ -1,11 +1,12 @@
-"""Every figure of the course: one style, one set of colours that colour-blind readers can tell apart (Okabe & Ito 2008).
+"""Every figure of the course: one style, one set of colours that colour-blind readers can tell apart (Okabe & Ito
+2008).
 
-`panels` makes a figure with a row of axes; the other functions draw into one of them. Tensors go in as they are. This is the
-only module that imports matplotlib, and only notebooks and the command line import this module.
+`panels` makes a figure with a row of axes; the other functions draw into one of them. Tensors go in as they are.
+This is the only module that imports matplotlib, and only notebooks and the command line import this module.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,9 +30,9 @@ __all__ = [
     "image_grid",
     "image_rows",
     "panels",
+    "png",
     "point_rows",
     "points",
-    "png",
 ]
 
 # One colour, one meaning, in every figure.
@@ -57,14 +58,18 @@ def panels(
 ) -> tuple[Figure, np.ndarray]:
     """A figure with rows x columns axes of `size` inches each. Returns the figure and a flat array of its axes."""
     plt.rcParams.update(STYLE)
-    figure, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, layout="constrained"
+    )
     axes = axes.flatten()
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title)
     return figure, axes
 
 
-def points(ax: Axes, x: Tensor, *, colour: str = DATA, label: str | None = None, size: float = 2.0, window: float = PLANE) -> None:
+def points(
+    ax: Axes, x: Tensor, *, colour: str = DATA, label: str | None = None, size: float = 2.0, window: float = PLANE
+) -> None:
     """Scatter points, (N, 2), in a square window without ticks around the origin."""
     x = _array(x)
     ax.scatter(x[:, 0], x[:, 1], s=size, c=colour, alpha=0.5, linewidths=0, label=label, rasterized=True)
@@ -85,7 +90,10 @@ def point_rows(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str] = (),
 
 
 def density(ax: Axes, log_prob: Callable[[Tensor], Tensor], *, window: float = PLANE, cells: int = 120) -> None:
-    """Contours of a density on the plane. log_prob: (N, 2) -> (N,). Each contour holds half the density of the one inside."""
+    """Contours of a density on the plane. log_prob: (N, 2) -> (N,).
+
+    Each contour holds half the density of the one inside.
+    """
     side = torch.linspace(-window, window, cells)
     grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1)
     p = _array(log_prob(grid.reshape(-1, 2)).exp().reshape(cells, cells))
@@ -94,10 +102,23 @@ def density(ax: Axes, log_prob: Callable[[Tensor], Tensor], *, window: float = P
     _plane(ax, window)
 
 
-def arrows(ax: Axes, x: Tensor, vectors: Tensor, *, colour: str = TRUTH, label: str | None = None, scale: float | None = None) -> None:
-    """Arrows at points x, (N, 2). `scale` is data units of vector per inch of arrow; by default matplotlib chooses."""
+def arrows(
+    ax: Axes, x: Tensor, vectors: Tensor, *, colour: str = TRUTH, label: str | None = None, scale: float | None = None
+) -> None:
+    """Arrows at points x, (N, 2).
+
+    `scale` is data units of vector per inch of arrow; by default matplotlib chooses.
+    """
     x, vectors = _array(x), _array(vectors)
-    ax.quiver(*x.T, *vectors.T, color=colour, label=label, scale=scale, scale_units=None if scale is None else "inches", width=0.006)
+    ax.quiver(
+        *x.T,
+        *vectors.T,
+        color=colour,
+        label=label,
+        scale=scale,
+        scale_units=None if scale is None else "inches",
+        width=0.006,
+    )
 
 
 def curves(
@@ -119,7 +140,9 @@ def curves(
             ax.plot(_array(x), _array(y), label=label, color=TRUTH, linestyle="--", zorder=3)
         else:
             ax.plot(_array(x), _array(y), label=label)
-    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+    ax.set(
+        xlabel=xlabel, ylabel=ylabel, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear"
+    )
     if len(lines) > 1:
         ax.legend()
 
@@ -133,7 +156,7 @@ def histogram(
     span: tuple[float, float] | None = None,
     exact: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Normalised histograms of numbers, label -> (N,), under an exact density: (cells,) -> (cells,), if one is given."""
+    """Histograms of numbers, label -> (N,), as densities, under an exact one, (cells,) -> (cells,), if given."""
     span = span or (min(float(x.min()) for x in samples.values()), max(float(x.max()) for x in samples.values()))
     for label, x in samples.items():
         ax.hist(_array(x), bins=bins, range=span, density=True, histtype="stepfilled", alpha=0.5, label=label)
@@ -150,7 +173,8 @@ def image_grid(ax: Axes, x: Tensor, *, columns: int = 8) -> None:
     rows = -(-n // columns)
     tiles = np.full((rows * columns, height + 1, width + 1), -1.0)
     tiles[:n, :height, :width] = _array(x[:, 0])
-    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).transpose(0, 2, 1, 3).reshape(rows * (height + 1), -1)
+    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).transpose(0, 2, 1, 3)
+    mosaic = mosaic.reshape(rows * (height + 1), -1)
     ax.imshow(mosaic, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -161,7 +185,12 @@ def image_rows(rows: Mapping[str, Tensor], *, columns: int = 10) -> Figure:
     lines = [-(-min(len(x), columns * 8) // columns) for x in rows.values()]
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(
-        len(rows), 1, figsize=(0.62 * columns + 1.2, 0.68 * sum(lines)), height_ratios=lines, squeeze=False, layout="constrained"
+        len(rows),
+        1,
+        figsize=(0.62 * columns + 1.2, 0.68 * sum(lines)),
+        height_ratios=lines,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, (label, x) in zip(axes[:, 0], rows.items(), strict=True):
         image_grid(ax, x, columns=columns)
@@ -169,8 +198,11 @@ def image_rows(rows: Mapping[str, Tensor], *, columns: int = 10) -> Figure:
     return figure
 
 
-def gif(frames: Sequence[Figure], *, milliseconds: int = 120) -> bytes:
-    """Figures as a looping GIF of 64 colours. In a notebook: `IPython.display.Image(data=..., format="png")`."""
+def gif(frames: Iterable[Figure], *, milliseconds: int = 120) -> bytes:
+    """Figures as a looping GIF of 64 colours. In a notebook: `IPython.display.Image(data=..., format="png")`.
+
+    frames may be a generator: each figure is closed before the next one is drawn.
+    """
     pictures = [Image.open(io.BytesIO(png(frame))).convert("RGB").quantize(64) for frame in frames]
     out = io.BytesIO()
     pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)

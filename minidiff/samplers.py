@@ -1,13 +1,14 @@
 """From noise back to data: one step function and one loop for each sampler. Taught in notebooks 06, 07 and 13.
 
-A loop walks down `times`, (N + 1,), falling from at most 1 to at least `path.t_min`, and yields a State after every step, so
-that the caller may plot, measure or stop. `x` starts as `path.prior(shape, generator)`. Where the last time has sigma = 0
-the step ends on x0_hat itself: the posterior's variance is 0 there, in every sampler, and no noise is added. That is the
-one place where the last step is made, and it follows from the formulas.
+A loop walks down `times`, (N + 1,), falling from at most 1 to at least `path.t_min`, and yields a State after
+every step, so that the caller may plot, measure or stop. `x` starts as `path.prior(shape, generator)`. Where the
+last time has sigma = 0 the step ends on x0_hat itself: the posterior's variance is 0 there, in every sampler, and
+no noise is added. That is the one place where the last step is made, and it follows from the formulas.
 
 Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, algorithm 2; Song, Meng & Ermon 2021 (DDIM), arXiv 2010.02502.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -48,7 +49,10 @@ def posterior_variance(path: GaussianPath, t: Tensor, s: Tensor) -> Tensor:
 
 
 def forward_variance(path: GaussianPath, t: Tensor, s: Tensor) -> Tensor:
-    """The variance of q(x_t | x_s), right for data that is N(0, I) (DDPM, section 3.2: beta). 0 on the last step."""
+    """The variance of q(x_t | x_s), right for data that is N(0, I) (DDPM, section 3.2: beta).
+
+    0 on the last step.
+    """
     _, variance = path.transition(t, s)
     return torch.where(path.sigma(s) > 0, variance, torch.zeros_like(variance))
 
@@ -91,7 +95,7 @@ def ancestral(
     check_times(times, path.t_min)
     check_xt(x, times[0])
     check_finite(x, "x")
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         state = ancestral_step(denoise, path, x, t, s, generator=generator, variance=variance)
         x = state.x
         yield state
@@ -115,7 +119,8 @@ def ddim_step(
     x0_hat = denoise(x, t)
     eps_hat = (x - expand(path.alpha(t), x) * x0_hat) / expand(path.sigma(t), x)
     variance = eta**2 * posterior_variance(path, t, s)
-    x_s = expand(path.alpha(s), x) * x0_hat + expand((path.sigma(s) ** 2 - variance).clamp(min=0).sqrt(), x) * eps_hat
+    spread = (path.sigma(s) ** 2 - variance).clamp(min=0).sqrt()
+    x_s = expand(path.alpha(s), x) * x0_hat + expand(spread, x) * eps_hat
     if eta > 0:
         x_s = x_s + expand(variance.sqrt(), x) * noise_like(x, generator)
     return State(s, x_s, x0_hat)
@@ -142,7 +147,7 @@ def ddim(
         raise ValueError(f"eta must lie in [0, 1], but is {eta}")
     if eta > 0 and generator is None:
         raise ValueError(f"eta = {eta} draws noise, so generator must be given")
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         state = ddim_step(denoise, path, x, t, s, eta=eta, generator=generator)
         x = state.x
         yield state

@@ -65,8 +65,8 @@ def cosine(offset: float = 0.008) -> GaussianPath:
 
     def sigma(t: Tensor) -> Tensor:
         # 1 - cos^2(b) / cos^2(a) = sin(b - a) sin(b + a) / cos^2(a): no cancellation near t = 0
-        a = angle(torch.zeros_like(t))
-        return (torch.sin(angle(t) - a) * torch.sin(angle(t) + a)).clamp(min=0).sqrt() / start
+        rise = t / (1 + offset) * (math.pi / 2)  # b - a, not by subtraction
+        return (torch.sin(rise) * torch.sin(angle(t) + angle(torch.zeros_like(t)))).clamp(min=0).sqrt() / start
 
     return GaussianPath(alpha=lambda t: (torch.cos(angle(t)) / start).clamp(min=0), sigma=sigma)
 

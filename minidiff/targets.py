@@ -7,7 +7,7 @@ Every target that a network may learn is `a x0 + b eps`, with a and b depending 
     eps       0          1           DDPM, equation 14
     score     0          -1 / sigma  Song & Ermon 2019, arXiv 1907.05600, equation 5
     v         -sigma     alpha       Salimans & Ho 2022, arXiv 2202.00512, section 4
-    velocity  alpha'     sigma'      Lipman et al. 2023, arXiv 2210.02747, equation 22: dx_t / dt
+    velocity  alpha'     sigma'      Lipman et al. 2023, arXiv 2210.02747, section 4: dx_t / dt
 
 With `x_t = alpha x0 + sigma eps`, two linear equations give x0 and eps back from any of them.
 """
@@ -74,8 +74,9 @@ def solve(kind: Target, path: GaussianPath, out: Tensor, x_t: Tensor, t: Tensor)
     determinant = alpha * b - sigma * a
     sine = determinant.abs() / (torch.hypot(alpha, sigma) * torch.hypot(a, b))
     if not bool((sine > SMALLEST_SINE).all()):
+        where = float(t.flatten()[sine.argmin()])
         raise ValueError(
-            f"a prediction of {kind} does not determine x0 and eps at t = {float(per_sample(t, x_t)[sine.argmin()]):.6g} "
+            f"a prediction of {kind} does not determine x0 and eps at t = {where:.6g} "
             f"(alpha = {float(alpha.min()):.3g}, sigma = {float(sigma.min()):.3g}); "
             "keep away from that end, or predict v or velocity"
         )
@@ -88,9 +89,10 @@ def network_output(net: nn.Module, kind: Target, path: GaussianPath, x_t: Tensor
     """Ask a network for its target, with everything that enters and leaves it at unit scale. Returns (B, *D).
 
     The network sees `x_t / sqrt(alpha^2 + sigma^2)` and the log-SNR, (B,); what it returns is multiplied by
-    `sqrt(a^2 + b^2)`, the target's own scale for data of unit variance. For v this is exactly the skip connection of
-    Karras et al. 2022 (EDM), arXiv 2206.00364, table 1, at sigma_data = 1. So DDPM's unit variance and a noise of 80 are
-    the same code, in training and in sampling. `y` is whatever the network understands: it passes through unopened.
+    `sqrt(a^2 + b^2)`, the target's own scale for data of unit variance. For v this is exactly the skip connection
+    of Karras et al. 2022 (EDM), arXiv 2206.00364, table 1, at sigma_data = 1. So DDPM's unit variance and a noise
+    of 80 are the same code, in training and in sampling. `y` is whatever the network understands: it passes
+    through unopened.
     """
     check_xt(x_t, t, "x_t")
     a, b = coefficients(kind, path, t)

@@ -1,8 +1,9 @@
-"""The loss, the loop, moving averages, and weights on disk. The loop knows no diffusion. Taught in notebooks 07 and 13.
+"""The loss, the loop, moving averages, and weights on disk. The loop knows no diffusion. Taught in notebooks 07
+and 13.
 
-Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 14 and algorithm 1; Kingma et al. 2021 (VDM), arXiv 2107.00630,
-appendix I.1 (evenly spread times); Loshchilov & Hutter 2019, arXiv 1711.05101 (AdamW) and 2017, arXiv 1608.03983 (cosine);
-Karras et al. 2022 (EDM), arXiv 2206.00364, appendix F.2 (moving average with a warm-up).
+Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 14 and algorithm 1; Kingma et al. 2021 (VDM), arXiv
+2107.00630, appendix I.1 (evenly spread times); Loshchilov & Hutter 2019, arXiv 1711.05101 (AdamW) and 2017, arXiv
+1608.03983 (cosine); Karras et al. 2022 (EDM), arXiv 2206.00364, appendix F (moving average with a warm-up).
 """
 
 import copy
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import minidiff
-from minidiff._tensors import check_finite, check_xt, describe
+from minidiff._tensors import check_finite, check_xt, describe, noise_like
 from minidiff.data import repositories_above
 from minidiff.paths import GaussianPath
 from minidiff.targets import Target, network_output, target
@@ -62,10 +63,12 @@ class TrainStep(NamedTuple):
 
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> (B,)
 
-# ------------------------------------------------------------------------------------------------------------- losses
+# Losses
 
 
-def denoising_loss(net: nn.Module, path: GaussianPath, x0: Tensor, t: Tensor, eps: Tensor, *, kind: Target, y=None) -> Tensor:
+def denoising_loss(
+    net: nn.Module, path: GaussianPath, x0: Tensor, t: Tensor, eps: Tensor, *, kind: Target, y=None
+) -> Tensor:
     """The mean square error of a network against its target (DDPM, equation 14). Draws nothing. Notebook 07.
 
     x0, eps: (B, *D); t: () or (B,). Returns (B,): the mean over the numbers of each sample, not yet over samples.
@@ -76,25 +79,30 @@ def denoising_loss(net: nn.Module, path: GaussianPath, x0: Tensor, t: Tensor, ep
 
 
 def spread_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tensor:
-    """n times in (t_min, 1], each uniform, together evenly spread (VDM, appendix I.1): a loss of lower variance. (n,)."""
+    """Draw n times in (t_min, 1], each uniform, together evenly spread (VDM, appendix I.1). Returns (n,).
+
+    The loss then varies less from batch to batch than with independent times.
+    """
     start = torch.rand((), generator=generator, device=generator.device)
     u = (start + torch.arange(n, device=generator.device) / n) % 1
     return 1 - (1 - path.t_min) * u
 
 
 def denoising_objective(path: GaussianPath, kind: Target) -> Loss:
-    """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1). Notebook 07."""
+    """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
+
+    Notebook 07.
+    """
 
     def loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        x0 = batch.x0
-        t = spread_times(len(x0), path, generator).to(x0)
-        eps = torch.randn(x0.shape, dtype=x0.dtype, device=generator.device, generator=generator).to(x0.device)
-        return denoising_loss(net, path, x0, t, eps, kind=kind, y=batch.y)
+        t = spread_times(len(batch.x0), path, generator).to(batch.x0)
+        eps = noise_like(batch.x0, generator)
+        return denoising_loss(net, path, batch.x0, t, eps, kind=kind, y=batch.y)
 
     return loss
 
 
-# --------------------------------------------------------------------------------------------------------------- data
+# Data
 
 
 def batches(x: Tensor, y: Tensor | None = None, *, batch_size: int, steps: int, seed: int) -> Iterator[Batch]:
@@ -124,13 +132,14 @@ def fresh_batches(
         yield Batch(draw(batch_size, minidiff.generator(seed, i)))
 
 
-# ----------------------------------------------------------------------------------------------------------- the loop
+# The loop
 
 
 class EMA:
     """A moving average of a network's weights, in `net`, ready to use. Taught in notebook 13.
 
-    After step k the average keeps the share min(decay, k / (k + 9)) of itself, so that the random start is soon forgotten.
+    After step k the average keeps the share min(decay, k / (k + 9)) of itself, so that the random start is soon
+    forgotten.
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.999):
@@ -179,9 +188,10 @@ def train(
 ) -> Iterator[TrainStep]:
     """Train, one step for each batch, and report after each (and after its moving average). Notebook 07.
 
-    It is a generator: the caller shows progress, plots, measures, saves or stops. Gradients are clipped to `max_norm`.
-    dtype=torch.bfloat16 computes in mixed precision: faster on some machines, slower on most (see `faster_dtype`).
-    Raises FloatingPointError where the loss or its gradient is no longer finite; the weights then are the last good ones.
+    It is a generator: the caller shows progress, plots, measures, saves or stops. Gradients are clipped to
+    `max_norm`. dtype=torch.bfloat16 computes in mixed precision: faster on some machines, slower on most (see
+    `faster_dtype`). Raises FloatingPointError where the loss or its gradient is no longer finite; the weights then
+    are the last good ones.
     """
     net.train()
     for step, batch in enumerate(data, start=1):
@@ -204,7 +214,8 @@ def train(
 
 
 def faster_dtype(net: nn.Module, x: Tensor, loss: Loss, *, repeats: int = 2) -> torch.dtype:
-    """Measure on this machine whether bfloat16 or float32 trains faster, and return it. The network stays untouched.
+    """Measure on this machine whether bfloat16 or float32 trains faster, and return it. The network stays
+    untouched.
 
     Most laptops have no bfloat16 arithmetic and are up to ten times slower with it, so the answer is measured.
     """
@@ -221,7 +232,7 @@ def faster_dtype(net: nn.Module, x: Tensor, loss: Loss, *, repeats: int = 2) -> 
     return min(seconds, key=seconds.__getitem__)
 
 
-# ----------------------------------------------------------------------------------------------------- weights on disk
+# Weights on disk
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 
@@ -245,7 +256,8 @@ def save_weights(folder: str | Path, net: nn.Module, card: dict[str, Any]) -> No
 def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
     """Fill a network with the weights of a folder, and return their card. Nothing is unpickled.
 
-    Raises FileNotFoundError where a file is missing, ValueError where the weights are damaged or of another network.
+    Raises FileNotFoundError where a file is missing, ValueError where the weights are damaged or of another
+    network.
     """
     folder = Path(folder)
     for name in (WEIGHTS, CARD):
@@ -262,7 +274,8 @@ def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
 
 
 def checkpoint_folder(name: str) -> Path:
-    """Where a checkpoint of the course lies: `$MINIDIFF_DATA/checkpoints`, the repository above, or that of the package.
+    """Where a checkpoint of the course lies: `$MINIDIFF_DATA/checkpoints`, the repository above, or that of the
+    package.
 
     Raises FileNotFoundError, naming the folders it looked in.
     """

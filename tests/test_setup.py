@@ -42,51 +42,35 @@ def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture
-def server():
-    """JupyterLab as `make lab` starts it, without a browser; yields the process and its output's lines."""
+def server(tmp_path):
+    """JupyterLab as `make lab` starts it, without a browser: the process, and the file that it prints to."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    installed = f"{sys.prefix}/installed"  # these tests run, so everything is installed: --old-file keeps make from it
+    installed = f"{sys.prefix}/installed"  # since this test runs, all is installed: --old-file tells make so
     command = ["make", "lab", f"--old-file={installed}", f"VENV={sys.prefix}", f"LAB_FLAGS=--no-browser --port={port}"]
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    yield process
+    printed = tmp_path / "printed.txt"
+    with printed.open("w") as file:
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=file, stderr=file, start_new_session=True)
+    yield process, printed
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.stdout.close()
-    process.wait()
+        process.wait()
 
 
-@needs_make
-def test_make_lab_prints_an_address_that_serves_notebook_00_and_ends_without_a_trace(server):
-    printed = []
-    for line in server.stdout:
-        printed.append(line)
-        if found := re.search(r"http://127\.0\.0\.1:\d+/lab/tree/\S+\?token=\w+", line):
-            break
-    assert found, "no address was printed:\n" + "".join(printed)
-    address = urlsplit(found.group())
-    assert address.path == "/lab/tree/notebooks/00_start_here.ipynb"
-
-    token = parse_qs(address.query)["token"][0]
-    with urllib.request.urlopen(found.group(), timeout=30) as page:
-        assert page.status == 200 and b"JupyterLab" in page.read()
-    contents = f"http://{address.netloc}/api/contents/notebooks/00_start_here.ipynb?token={token}"
-    with urllib.request.urlopen(contents, timeout=30) as answer:
-        notebook = json.load(answer)
-    assert notebook["type"] == "notebook"
-    assert notebook["content"]["cells"][0]["source"].startswith("# 00. ")
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(contents.split("?")[0], timeout=30)
-
-    os.killpg(server.pid, signal.SIGTERM)
-    server.wait(timeout=30)
-    deadline = time.monotonic() + 10
-    while group_exists(server.pid) and time.monotonic() < deadline:
+def wait_for(condition, seconds: float = 240):
+    """What `condition()` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not group_exists(server.pid), "a process of the server is still alive"
+    return value
+
+
+def answers(address: str) -> bool:
+    """Whether the server listens by now: JupyterLab prints its address a moment before."""
+    host, port = address.split(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
 
 
 def group_exists(group: int) -> bool:
@@ -95,6 +79,30 @@ def group_exists(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@needs_make
+def test_make_lab_prints_an_address_that_serves_notebook_00_and_ends_without_a_trace(server):
+    process, printed = server
+    found = wait_for(lambda: re.search(r"http://127\.0\.0\.1:\d+/lab/tree/\S+\?token=\w+", printed.read_text()))
+    assert found, f"no address was printed: {printed.read_text()}"
+    address = urlsplit(found.group())
+    assert address.path == "/lab/tree/notebooks/00_start_here.ipynb"
+    assert wait_for(lambda: answers(address.netloc))
+
+    token = parse_qs(address.query)["token"][0]
+    with urllib.request.urlopen(found.group(), timeout=120) as page:
+        assert b"JupyterLab" in page.read()
+    contents = f"http://{address.netloc}/api/contents/notebooks/00_start_here.ipynb"
+    with urllib.request.urlopen(f"{contents}?token={token}", timeout=120) as answer:
+        notebook = json.load(answer)["content"]
+    assert notebook["cells"][0]["source"].startswith("# 00. ")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(contents, timeout=120)
+
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(timeout=120)
+    assert wait_for(lambda: not group_exists(process.pid), seconds=60), "a process of the server is still alive"
 
 
 @needs_make
@@ -116,7 +124,19 @@ def test_make_names_its_commands():
     assert listed == make("help").stdout
     assert re.findall(r"^make (\w+) +\S", listed, re.MULTILINE) == COMMANDS
     for command in COMMANDS:
-        assert make("--dry-run", command).returncode == 0
+        assert make("--dry-run", f"--old-file={sys.prefix}/installed", command, VENV=sys.prefix).returncode == 0
+
+
+@needs_make
+@pytest.mark.parametrize("failing", ["nothing", "ruff check", "ruff format", "pytest tests", "pytest notebooks"])
+def test_make_test_runs_every_check_and_fails_if_one_does(failing, tmp_path):
+    program = tmp_path / "run"
+    program.write_text(f'#!/bin/sh\necho "ran $*"\ncase "$*" in "{failing}"*) exit 1; esac\n')
+    program.chmod(0o755)
+    result = make("test", f"--old-file={sys.prefix}/installed", VENV=sys.prefix, RUN=str(program))
+    ran = re.findall(r"^ran (\w+ [\w-]+)", result.stdout, re.MULTILINE)
+    assert ran == ["ruff check", "ruff format", "pytest tests", "pytest notebooks"]
+    assert (result.returncode == 0) == (failing == "nothing")
 
 
 @needs_make

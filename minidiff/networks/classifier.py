@@ -9,9 +9,9 @@ __all__ = ["Classifier"]
 
 
 class Classifier(nn.Module):
-    """Images, (B, 1, 28, 28) in [-1, 1] -> logits, (B, classes). `features` gives the (B, width) behind them."""
+    """Images, (B, 1, 28, 28) in [-1, 1] -> logits, (B, classes). `features` gives the (B, 128) behind them."""
 
-    def __init__(self, width: int = 64, classes: int = 10):
+    def __init__(self, classes: int = 10):
         super().__init__()
         self.layers = nn.Sequential(
             *convolution(1, 32, stride=2),  # (B, 32, 14, 14)
@@ -20,10 +20,8 @@ class Classifier(nn.Module):
             *convolution(64, 128),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),  # (B, 128)
-            nn.Linear(128, width),
-            nn.SiLU(),
         )
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(128, classes)
 
     def features(self, x: Tensor) -> Tensor:
         return self.layers(x)

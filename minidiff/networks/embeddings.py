@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 __all__ = ["NoiseLevelEmbedding"]
 
-# Periods of the sines in units of log-SNR. The log-SNR of a path spans about -20 to 20: the longest wave tells the ends
-# apart, the shortest resolves a single DDPM step.
+# Periods of the sines in units of log-SNR. The log-SNR of a path spans about -20 to 20: the longest wave tells the
+# ends apart, the shortest resolves a single DDPM step.
 LONGEST_PERIOD, SHORTEST_PERIOD = 80.0, 1.0
 
 

@@ -1,5 +1,7 @@
 """A small multilayer perceptron for points. Taught in notebook 07."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,8 @@ __all__ = ["MLP"]
 
 
 class MLP(nn.Module):
-    """Points, (B, dimension), and log-SNR, (B,) -> (B, dimension). `layers` hidden layers of `width` units, SiLU between.
+    """Points, (B, dimension), and log-SNR, (B,) -> (B, dimension). `layers` hidden layers of `width` units, SiLU
+    between.
 
     The last layer starts at 0, so that training starts from the loss of the constant guess 0.
     """
@@ -20,7 +23,7 @@ class MLP(nn.Module):
             raise ValueError(f"dimension, width and layers must be >= 1, but are {dimension}, {width} and {layers}")
         self.embedding = NoiseLevelEmbedding(32)
         sizes = [dimension + 32] + [width] * layers
-        hidden = [nn.Sequential(nn.Linear(a, b), nn.SiLU()) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        hidden = [nn.Sequential(nn.Linear(a, b), nn.SiLU()) for a, b in itertools.pairwise(sizes)]
         self.hidden = nn.Sequential(*hidden)
         self.out = nn.Linear(width, dimension)
         nn.init.zeros_(self.out.weight)

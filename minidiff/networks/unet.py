@@ -1,12 +1,14 @@
 """A U-Net for small images, built for two CPU cores. Taught block by block in notebook 12.
 
-The costly part of a U-Net is its finest level. Here every 2x2 patch of pixels first moves into channels (Shi et al. 2016,
-arXiv 1609.05158), so that the finest convolutions see 14x14 positions of an MNIST digit instead of 28x28. Blocks are those
-of DDPM (Ho et al. 2020, arXiv 2006.11239, appendix B), with the noise level as scale and shift (Nichol & Dhariwal 2021,
-arXiv 2102.09672, section 3) and skip connections that are added (Ronneberger et al. 2015, arXiv 1505.04597, concatenates).
+The costly part of a U-Net is its finest level. Here every 2x2 patch of pixels first moves into channels (Shi et
+al. 2016, arXiv 1609.05158), so that the finest convolutions see 14x14 positions of an MNIST digit instead of
+28x28. Blocks are those of DDPM (Ho et al. 2020, arXiv 2006.11239, appendix B), with the noise level as scale and
+shift (Nichol & Dhariwal 2021, arXiv 2102.09672, section 3) and skip connections that are added (Ronneberger et al.
+2015, arXiv 1505.04597, concatenates).
 """
 
-import torch
+import itertools
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -66,14 +68,16 @@ class UNet(nn.Module):
             raise ValueError(f"widths must be one or more multiples of {GROUPS}, but are {widths}")
         self.multiple = patch * 2 ** (len(widths) - 1)
         embed = 2 * widths[0]
-        self.embedding = nn.Sequential(NoiseLevelEmbedding(64), nn.Linear(64, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU())
+        self.embedding = nn.Sequential(
+            NoiseLevelEmbedding(64), nn.Linear(64, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU()
+        )
         self.patchify, self.unpatchify = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
         self.conv_in = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
 
         def level(width: int) -> nn.ModuleList:
             return nn.ModuleList(ResidualBlock(width, embed) for _ in range(blocks))
 
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(level(width) for width in widths[:-1])
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.middle = level(widths[-1])

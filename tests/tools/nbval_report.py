@@ -81,7 +81,7 @@ class Report:
         for name, seconds in self.seconds.items():
             verdict = "yes"
             if self.skipped[name]:
-                verdict = f"yes, {self.skipped[name]} findings skipped: {NO_MNIST}"
+                verdict = f"yes, findings skipped: {self.skipped[name]} ({NO_MNIST})"
             if self.failures[name]:
                 first, *others = self.failures[name]
                 verdict = f"no: {first.splitlines()[0]}" + (f" (and {len(others)} more)" if others else "")

@@ -1,0 +1,285 @@
+"""The two trained networks that come with the course, each made from nothing. Taught in notebook 13.
+
+    python -m minidiff.recipes mnist-classifier    about 2 minutes on two CPU cores
+    python -m minidiff.recipes mnist-ddpm          about an hour on two CPU cores
+    python -m minidiff.recipes picture             the picture at the head of the README, in data/
+
+Each of the two writes `weights.safetensors` and `card.json` (recipe, seed, steps, hardware, time, results) to
+data/checkpoints/NAME.
+Ctrl-C ends a run early and still writes what it has learned so far.
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from minidiff import generator, plots
+from minidiff.data import Images, mnist
+from minidiff.denoisers import from_network
+from minidiff.exact import GaussianMixture, mixture_denoiser
+from minidiff.metrics import Measurement, frechet_distance
+from minidiff.networks import Classifier, UNet, initialised
+from minidiff.samplers import State, ancestral, ddim, last
+from minidiff.schedules import cosine
+from minidiff.training import (
+    EMA,
+    Batch,
+    TrainStep,
+    batches,
+    checkpoint_folder,
+    denoising_objective,
+    faster_dtype,
+    load_weights,
+    save_weights,
+    train,
+    warmup_cosine,
+)
+
+__all__ = [
+    "classification_loss",
+    "classifier_features",
+    "classifier_training",
+    "digit_distance",
+    "digit_network",
+    "digit_training",
+    "load_classifier",
+    "load_digit_network",
+    "main",
+    "picture",
+    "sample_digits",
+]
+
+# The DDPM: the cosine path, with the network predicting v. Both ends of that path are well behaved.
+PATH, KIND = cosine(), "v"
+FEATURE_CHUNK = 500
+SAMPLING_CHUNK = 250
+
+# The classifier, whose features measure distances between sets of digits
+
+
+def classification_loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Cross entropy, (B,). Draws nothing."""
+    return functional.cross_entropy(net(batch.x0), batch.y, reduction="none")
+
+
+def classifier_training(images: Images, *, steps: int, seed: int = 0) -> tuple[EMA, Iterator[TrainStep]]:
+    """Everything that makes the shipped classifier: AdamW, three epochs at batch 128, a moving average of weights."""
+    net = initialised(Classifier, generator(seed))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
+    ema = EMA(net, decay=0.995)
+    data = batches(images.x, images.y, batch_size=128, steps=steps, seed=seed)
+    schedule = warmup_cosine(optimizer, steps=steps, warmup=steps // 20)
+    return ema, train(
+        net, data, classification_loss, optimizer, generator=generator(seed, 1), schedule=schedule, ema=ema
+    )
+
+
+def load_classifier() -> Classifier:
+    """The shipped classifier, ready to use."""
+    net = Classifier().eval().requires_grad_(False)
+    load_weights(checkpoint_folder("mnist-classifier"), net)
+    return net
+
+
+@torch.no_grad()
+def classifier_features(classifier: Classifier, x: Tensor) -> Tensor:
+    """The 128 numbers behind the classifier's answer, for images (N, 1, 28, 28). Returns (N, 128)."""
+    return torch.cat([classifier.features(part) for part in x.split(FEATURE_CHUNK)])
+
+
+# The DDPM
+
+
+def digit_network(seed: int = 0) -> UNet:
+    """The U-Net of notebook 13, at its random start."""
+    return initialised(lambda: UNet(channels=1, widths=(64, 128), blocks=1, patch=2), generator(seed))
+
+
+def digit_training(
+    net: UNet,
+    x: Tensor,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    decay: float,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[EMA, Iterator[TrainStep]]:
+    """Everything that trains the DDPM on images x, (N, 1, H, W): returns the moving average and the running training.
+
+    The same code makes notebook 13's live model and the shipped one; they differ in these numbers only.
+    """
+    objective = denoising_objective(PATH, KIND)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    ema = EMA(net, decay)
+    return ema, train(
+        net,
+        batches(x, batch_size=batch_size, steps=steps, seed=seed),
+        objective,
+        optimizer,
+        generator=generator(seed, 2),
+        schedule=warmup_cosine(optimizer, steps=steps, warmup=min(200, steps // 10)),
+        ema=ema,
+        dtype=dtype,
+    )
+
+
+def load_digit_network() -> tuple[UNet, dict]:
+    """The shipped DDPM, ready to use, and its card."""
+    net = digit_network().eval().requires_grad_(False)
+    return net, load_weights(checkpoint_folder("mnist-ddpm"), net)
+
+
+def sample_digits(
+    net: nn.Module, n: int, *, steps: int, seed: int, side: int = 28, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Draw n images, (n, 1, side, side), by DDIM in a few steps, with a progress bar."""
+    source, times, denoise = generator(seed, 3), torch.linspace(1, 0, steps + 1), from_network(net, PATH, KIND)
+    noise = PATH.prior((n, 1, side, side), source)
+    parts = []
+    for x in tqdm(noise.split(SAMPLING_CHUNK), desc="sampling", unit="batch"):
+        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+            parts.append(last(ddim(denoise, PATH, x, times)))
+    return torch.cat(parts)
+
+
+def digit_distance(samples: Tensor, test: Tensor, classifier: Classifier, *, seed: int = 0) -> Measurement:
+    """Frechet distance of n samples to n test images, over the floor between test images. samples: (n, 1, 28, 28).
+
+    The test images are drawn at random, since MNIST is ordered by writer. 2 n must not exceed the test set.
+    """
+    n = len(samples)
+    if 2 * n > len(test):
+        raise ValueError(f"samples must hold at most {len(test) // 2} images, half the test set, but holds {n}")
+    rows = torch.randperm(len(test), generator=generator(seed, 4))[: 2 * n]
+    real, real_again = classifier_features(classifier, test[rows]).split(n)
+    return frechet_distance(classifier_features(classifier, samples), real, real_again, generator=generator(seed, 5))
+
+
+# The command
+
+CLASSIFIER_STEPS = 3 * 468  # three epochs
+DDPM_RECIPE = {"steps": 19000, "batch_size": 64, "learning_rate": 2e-3, "decay": 0.999, "seed": 0}
+DISTANCE_SAMPLES, DISTANCE_STEPS = 2000, 50
+
+
+def picture(out: Path) -> None:
+    """Draw the picture at the head of the README: a spiral and a few digits, dissolving and coming back."""
+    figure, axes = plots.panels(3, 7, size=(1.7, 1.75))
+    spiral = spiral_mixture()
+    times = torch.linspace(1, 0, 401)
+    x0, _ = spiral.sample(1500, generator(0))
+    eps = torch.randn(x0.shape, generator=generator(1))
+    walk = list(ancestral(mixture_denoiser(spiral, PATH), PATH, eps, times, generator=generator(2)))
+    net, _ = load_digit_network()
+    digits = list(ddim(from_network(net, PATH, KIND), PATH, PATH.prior((9, 1, 28, 28), generator(3)), times[::8]))
+    for column, t in enumerate([0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0]):
+        back = [0.995, 0.75, 0.5, 0.35, 0.2, 0.1, 0.0][column]
+        axes[column].set_title(f"t = {t:.2g}")
+        plots.points(axes[column], PATH.perturb(x0, torch.tensor(t), eps), window=2.4)
+        plots.points(axes[7 + column], nearest_state(walk, back).x, colour=plots.OTHER, window=2.4)
+        plots.image_grid(axes[14 + column], nearest_state(digits, back).x, columns=3)
+        axes[14 + column].set_xlabel(f"t = {back:.2g}")
+    for row, label in enumerate(["data to noise", "and back, exactly", "digits, learned"]):
+        axes[7 * row].set_ylabel(label)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_suffix(".tmp")
+    draft.write_bytes(plots.png(figure))
+    draft.replace(out)
+
+
+def spiral_mixture(components: int = 80) -> GaussianMixture:
+    """A spiral of small equal Gaussians, whose denoiser is exact."""
+    angle = torch.linspace(1.5**2, 4.5**2, components).sqrt() * torch.pi  # about evenly spaced along the line
+    means = torch.stack([angle * angle.cos(), angle * angle.sin()], dim=1)
+    covariance = 0.12 * torch.eye(2).expand(components, 2, 2)
+    return GaussianMixture(torch.full((components,), 1 / components), means, covariance.contiguous()).standardised()
+
+
+def nearest_state(states: list[State], t: float) -> State:
+    """The state of a walk at the time nearest to t."""
+    return min(states, key=lambda state: abs(float(state.t) - t))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`python -m minidiff.recipes NAME [--out FOLDER] [--steps N]`."""
+    parser = argparse.ArgumentParser(prog="python -m minidiff.recipes", description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=["mnist-classifier", "mnist-ddpm", "picture"])
+    parser.add_argument("--out", type=Path, help="where to write: a folder, or the picture's file")
+    parser.add_argument("--steps", type=int, help="fewer steps than the recipe, for a trial")
+    options = parser.parse_args(arguments)
+    if options.name == "picture":
+        return picture(options.out or Path("data") / "picture.png")
+    out = options.out or Path("data") / "checkpoints" / options.name
+    make = make_classifier if options.name == "mnist-classifier" else make_ddpm
+    card = make(out, options.steps)
+    print(f"wrote {out}: {card['result']}")
+
+
+def make_classifier(out: Path, steps: int | None = None) -> dict:
+    """Train the classifier and write it. Returns its card."""
+    recipe = {"steps": steps or CLASSIFIER_STEPS, "seed": 0}
+    ema, running = classifier_training(mnist("train"), **recipe)
+    seconds = run(running, recipe["steps"])
+    test = mnist("test")
+    with torch.no_grad():
+        answers = torch.cat([ema.net(part).argmax(dim=1) for part in test.x.split(FEATURE_CHUNK)])
+    accuracy = float((answers == test.y).float().mean())
+    return write(out, ema, recipe, seconds, {"test accuracy": round(accuracy, 4)})
+
+
+def make_ddpm(out: Path, steps: int | None = None) -> dict:
+    """Train the DDPM, measure it, and write it. Returns its card."""
+    recipe = {**DDPM_RECIPE, "steps": steps or DDPM_RECIPE["steps"]}
+    net, x = digit_network(), mnist("train").x
+    dtype = faster_dtype(net, x[: recipe["batch_size"]], denoising_objective(PATH, KIND))
+    ema, running = digit_training(net, x, **recipe, dtype=dtype)
+    seconds = run(running, recipe["steps"])
+    samples = sample_digits(ema.net, DISTANCE_SAMPLES, steps=DISTANCE_STEPS, seed=0, dtype=dtype)
+    distance = digit_distance(samples, mnist("test").x, load_classifier())
+    result = {
+        "Frechet distance on the classifier's features": round(distance.value, 3),
+        "its floor": round(distance.floor, 3),
+        "samples": distance.samples,
+        "DDIM steps": DISTANCE_STEPS,
+    }
+    return write(out, ema, {**recipe, "precision": str(dtype)}, seconds, result)
+
+
+def run(running: Iterator[TrainStep], steps: int) -> float:
+    """Train to the end, or to Ctrl-C, with a progress bar. Returns the seconds it took."""
+    begin = time.perf_counter()
+    bar = tqdm(running, total=steps, unit="step")
+    try:
+        for step in bar:
+            if step.step % 20 == 0:
+                bar.set_postfix(loss=f"{step.loss:.4f}")
+    except KeyboardInterrupt:
+        print("stopped early: measuring and writing what was learned so far")
+    return time.perf_counter() - begin
+
+
+def write(out: Path, ema: EMA, recipe: dict, seconds: float, result: dict) -> dict:
+    """Write the average's weights with a card, and return the card."""
+    card = {
+        "command": f"python -m minidiff.recipes {out.name}",
+        "recipe": {**recipe, "steps made": ema.steps, "moving average": ema.decay},
+        "seconds": round(seconds),
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "parameters": sum(value.numel() for value in ema.net.parameters()),
+        "result": result,
+    }
+    save_weights(out, ema.net, card)
+    return card
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What many tests share: paths, shapes and mixtures to try, and the bound behind the tests on samples."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+from minidiff.exact import GaussianMixture
+from minidiff.paths import GaussianPath
+from minidiff.schedules import cosine, ddpm_linear, vp_linear
+
+# The package's own paths, and two that it does not have yet: nothing may lean on alpha^2 + sigma^2 = 1.
+PATHS = {
+    "ddpm_linear": ddpm_linear(),
+    "cosine": cosine(),
+    "vp_linear": vp_linear(),
+    "flow": GaussianPath(alpha=lambda t: 1 - t, sigma=lambda t: 1 * t),
+    "ve": GaussianPath(alpha=torch.ones_like, sigma=lambda t: 0.01 * 8000**t, t_min=1e-3),
+}
+SHAPES = {"points": (4, 2), "images": (3, 1, 8, 8)}
+KINDS = ("x0", "eps", "score", "v", "velocity")
+
+every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard normal numbers in float64."""
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def number(value: float) -> Tensor:
+    """A scalar tensor in float64."""
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def inner_times(n: int, generator: torch.Generator) -> Tensor:
+    """n times in [0.02, 0.98], away from the ends at which some prediction says nothing. (n,), float64."""
+    return 0.02 + 0.96 * torch.rand(n, generator=generator, dtype=torch.float64)
+
+
+def random_mixture(components: int, shape: tuple[int, ...], generator: torch.Generator) -> GaussianMixture:
+    """Unequal weights, means about 1 from the origin, full covariances far from round; in float64."""
+    d = math.prod(shape)
+    weights = 0.2 + torch.rand(components, generator=generator, dtype=torch.float64)
+    factors = normal((components, d, d), generator) * (0.4 / math.sqrt(d))
+    covariances = factors @ factors.mT + 0.02 * torch.eye(d, dtype=torch.float64)
+    return GaussianMixture(weights / weights.sum(), normal((components, *shape), generator), covariances)
+
+
+def farthest_from_cdf(samples: Tensor, cdf: Callable[[np.ndarray], np.ndarray]) -> float:
+    """sup |F_n - F| of numbers, (n,), against their exact distribution (the Kolmogorov-Smirnov statistic)."""
+    x = np.sort(samples.double().numpy())
+    exact, n = cdf(x), len(x)
+    return float(max((np.arange(1, n + 1) / n - exact).max(), (exact - np.arange(n) / n).max()))
+
+
+def dkw_bound(n: int, false_alarm: float = 1e-10) -> float:
+    """What sup |F_n - F| of n independent draws exceeds with at most this probability.
+
+    P(sup |F_n - F| > e) <= 2 exp(-2 n e^2), for every n and every F (Dvoretzky, Kiefer & Wolfowitz 1956; Massart
+    1990). So a test on samples has a false-alarm rate that holds without any approximation.
+    """
+    return math.sqrt(math.log(2 / false_alarm) / (2 * n))
+
+
+def line_cdf(line: Tensor, weights: Tensor, means: Tensor, covariances: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+    """The exact distribution of line . x for x from a mixture. line: (d,); means: (K, d); covariances: (K, d, d)."""
+    centres, spreads = means @ line, torch.einsum("i,kij,j->k", line, covariances, line).sqrt()
+    return lambda x: norm.cdf((x[:, None] - centres.numpy()) / spreads.numpy()) @ weights.numpy()

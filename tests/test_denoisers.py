@@ -1,0 +1,113 @@
+"""Denoisers: the exact answer in any of its five forms, clipping, and guidance against Bayes' rule."""
+
+import pytest
+import torch
+from torch import nn
+
+from minidiff.denoisers import clipped, from_network, guided
+from minidiff.exact import GaussianMixture, mixture_denoiser, posterior_mean, responsibilities
+from minidiff.networks import MLP, UNet, initialised
+from minidiff.samplers import ddim, last
+from minidiff.schedules import cosine
+from minidiff.targets import coefficients, target
+from tests.cases import every_kind, every_path, every_shape, normal, number, random_mixture
+
+
+class PerfectNetwork(nn.Module):
+    """Answers E[target | x_t] of a mixture at one time, at unit scale, and keeps the y that it was given."""
+
+    def __init__(self, mixture, path, kind, t):
+        super().__init__()
+        self.mixture, self.path, self.kind, self.t, self.y = mixture, path, kind, t, None
+
+    def forward(self, x, log_snr, y=None):
+        self.y = y
+        alpha, sigma = self.path.alpha(self.t), self.path.sigma(self.t)
+        x_t = x * torch.hypot(alpha, sigma)
+        mean = posterior_mean(self.mixture, self.path, x_t, self.t)
+        answer = target(self.kind, self.path, mean, (x_t - alpha * mean) / sigma, self.t)
+        return answer / torch.hypot(*coefficients(self.kind, self.path, self.t))
+
+
+@every_path
+@every_kind
+@every_shape
+def test_a_perfect_network_of_every_kind_is_the_exact_denoiser(path, kind, shape, make_generator):
+    mixture, t = random_mixture(2, shape[1:], make_generator(0)), number(0.4)
+    x_t = normal(shape, make_generator(1))
+    denoise = from_network(PerfectNetwork(mixture, path, kind, t), path, kind)
+    for time in (t, t.repeat(shape[0])):
+        torch.testing.assert_close(denoise(x_t, time), posterior_mean(mixture, path, x_t, t), rtol=1e-8, atol=1e-8)
+
+
+def test_labels_reach_the_network_unopened(make_generator):
+    mixture, label = random_mixture(2, (2,), make_generator(0)), object()
+    net = PerfectNetwork(mixture, cosine(), "v", number(0.4))
+    from_network(net, cosine(), "v", label)(torch.zeros(3, 2).double(), number(0.4))
+    assert net.y is label
+
+
+def test_an_unknown_kind_is_refused_before_any_sampling():
+    with pytest.raises(ValueError, match="kind must be one of x0, eps, score, v, velocity, but is 'noise'"):
+        from_network(nn.Identity(), cosine(), "noise")
+
+
+@pytest.mark.parametrize("make", [MLP, lambda: UNet(widths=(8, 16), blocks=1)], ids=["mlp", "unet"])
+def test_networks_fit_and_their_gradients_pass(make, make_generator):
+    net = initialised(make, make_generator(0))
+    shape = (3, 2) if isinstance(net, MLP) else (3, 1, 8, 8)
+    x_t = torch.randn(shape, generator=make_generator(1)).requires_grad_()
+    x0_hat = from_network(net, cosine(), "v")(x_t, torch.tensor(0.5))
+    assert x0_hat.shape == shape and x0_hat.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(x0_hat.sum(), x_t)
+    assert gradient.abs().min() > 0
+
+
+def test_clipping_touches_only_what_lies_outside(make_generator):
+    estimate = 3 * torch.randn(5, 1, 8, 8, generator=make_generator(0))
+    low, high = -1.0, 0.5
+    kept = clipped(lambda x_t, t: estimate, low, high)(estimate, torch.tensor(0.5))
+    for before, after in zip(estimate.flatten().tolist(), kept.flatten().tolist(), strict=True):
+        assert after == min(max(before, low), high)
+    by_default = clipped(lambda x_t, t: estimate)(estimate, torch.tensor(0.5))
+    assert by_default.min() == -1 and by_default.max() == 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, -1.0), (0.0, 0.0), (float("nan"), 1.0)])
+def test_an_empty_range_is_refused(low, high):
+    with pytest.raises(ValueError, match=f"low must be below high, but low = {low} and high = {high}"):
+        clipped(lambda x_t, t: x_t, low, high)
+
+
+def test_guidance_mixes_two_denoisers(make_generator):
+    conditional, unconditional, x = (normal((4, 2), make_generator(i)) for i in range(3))
+
+    def guide(w):
+        return guided(lambda x_t, t: conditional, lambda x_t, t: unconditional, w)(x, number(0.5))
+
+    torch.testing.assert_close(guide(0.0), unconditional, rtol=0, atol=0)
+    torch.testing.assert_close(guide(1.0), conditional)
+    torch.testing.assert_close(guide(3.0), 3 * conditional - 2 * unconditional)
+
+
+@every_path
+def test_guidance_adds_w_times_the_gradient_of_log_p_of_the_label(path, make_generator):
+    """Ho & Salimans, section 3: with the exact scores, guidance is the gradient of p(x) p(y | x)^w.
+
+    E[x0 | x_t] = (x_t + sigma^2 score) / alpha, and p(y | x_t) is here the responsibility of component y.
+    """
+    mixture, t, y, w = random_mixture(3, (2,), make_generator(0)), number(0.6), 1, 2.5
+    alone = GaussianMixture(torch.ones(1).double(), mixture.means[[y]], mixture.covariances[[y]])
+    x = normal((5, 2), make_generator(1)).requires_grad_()
+    (of_label,) = torch.autograd.grad(responsibilities(mixture, path, x, t)[:, y].log().sum(), x)
+    guide = guided(mixture_denoiser(alone, path), mixture_denoiser(mixture, path), w)
+    expected = posterior_mean(mixture, path, x, t) + w * path.sigma(t) ** 2 / path.alpha(t) * of_label
+    torch.testing.assert_close(guide(x, t), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_wrapped_denoisers_walk_down_a_sampler(make_generator):
+    mixture = random_mixture(2, (2,), make_generator(0))
+    exact = mixture_denoiser(mixture, cosine())
+    denoise = clipped(guided(exact, exact, 3.0), -0.1, 0.1)
+    x = last(ddim(denoise, cosine(), cosine().prior((50, 2), make_generator(1)), torch.linspace(1, 0, 11)))
+    assert x.abs().max() <= 0.1 + 1e-6

@@ -47,7 +47,7 @@ def energy_distance(samples: Tensor, real: Tensor, real_again: Tensor, *, genera
     samples, real, real_again = _checked(samples, real, real_again)
     value = _energy(_distances(torch.cat([samples, real])), len(samples))
     pooled = _distances(torch.cat([real_again, real]))
-    floors = [_energy(pooled[order][:, order], len(samples)) for order in _splits(len(pooled), generator)]
+    floors = _split_energies(pooled, len(samples), _splits(len(pooled), generator)).tolist()
     return Measurement(value, sum(floors) / len(floors), len(samples), len(real))
 
 
@@ -57,19 +57,11 @@ def energy_test(x: Tensor, y: Tensor, *, generator: torch.Generator, permutation
     x: (N, *D), y: (M, *D). Under the hypothesis, P(p <= a) <= a for every a. The smallest possible value is
     1 / (permutations + 1). Notebook 05.
     """
-    x, y, _ = _checked(x, y, x)
+    x, y, _ = _checked(x, y, x, names=("x", "y", "x"))
     pooled = _distances(torch.cat([x, y]))
     observed = _energy(pooled, len(x))
-    total, row_sums = float(pooled.sum()), pooled.sum(dim=1)
-    # one matrix product does all permutations: the sum within x fixes the other two sums
-    member = torch.zeros(len(pooled), permutations, dtype=pooled.dtype)
-    for column in range(permutations):
-        member[torch.randperm(len(pooled), generator=generator)[: len(x)], column] = 1
-    within_x = (member * (pooled @ member)).sum(dim=0)
-    across = row_sums @ member - within_x
-    within_y = total - within_x - 2 * across
-    n, m = len(x), len(y)
-    permuted = 2 * across / (n * m) - within_x / n**2 - within_y / m**2
+    orders = [torch.randperm(len(pooled), generator=generator) for _ in range(permutations)]
+    permuted = _split_energies(pooled, len(x), orders)
     return (1 + int((permuted >= observed - 1e-12).sum())) / (permutations + 1)
 
 
@@ -114,7 +106,7 @@ def frechet_distance(samples: Tensor, real: Tensor, real_again: Tensor, *, gener
 
 def _frechet(x: Tensor, y: Tensor) -> float:
     difference = x.mean(dim=0) - y.mean(dim=0)
-    cov_x, cov_y = x.T.cov(), y.T.cov()
+    cov_x, cov_y = (torch.atleast_2d(z.T.cov()) for z in (x, y))  # of a single feature it is a plain number
     root = _matrix_sqrt(cov_x)
     # tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)), which is symmetric
     cross = torch.linalg.eigvalsh(root @ cov_y @ root).clamp(min=0).sqrt().sum()
@@ -137,13 +129,30 @@ def _energy(distances: Tensor, n: int) -> float:
     return float(2 * across - distances[:n, :n].mean() - distances[n:, n:].mean())
 
 
+def _split_energies(distances: Tensor, n: int, orders: list[Tensor]) -> Tensor:
+    """The energy distances of many splits of the same points: the first n of each order against the others.
+
+    One matrix product does them all: the sum of distances within the first part fixes the two other sums.
+    """
+    member = distances.new_zeros(len(distances), len(orders))
+    for column, order in enumerate(orders):
+        member[order[:n], column] = 1
+    within_x = (member * (distances @ member)).sum(dim=0)
+    across = distances.sum(dim=1) @ member - within_x
+    within_y = distances.sum() - within_x - 2 * across
+    m = len(distances) - n
+    return 2 * across / (n * m) - within_x / n**2 - within_y / m**2
+
+
 def _splits(n: int, generator: torch.Generator) -> list[Tensor]:
     return [torch.randperm(n, generator=generator) for _ in range(FLOOR_SPLITS)]
 
 
-def _checked(samples: Tensor, real: Tensor, real_again: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _checked(
+    samples: Tensor, real: Tensor, real_again: Tensor, names: tuple[str, str, str] = ("samples", "real", "real_again")
+) -> tuple[Tensor, Tensor, Tensor]:
     """Flat float64 copies on the CPU, after a check that they can be compared."""
-    for name, x in (("samples", samples), ("real", real), ("real_again", real_again)):
+    for name, x in zip(names, (samples, real, real_again), strict=True):
         check_finite(x, name)
         if x.ndim < 2 or x.shape[1:] != real.shape[1:] or len(x) < 2:
             raise ValueError(f"{name} must have shape (N, *{tuple(real.shape[1:])}) with N >= 2, but is {describe(x)}")

@@ -242,6 +242,7 @@ def save_weights(folder: str | Path, net: nn.Module, card: dict[str, Any]) -> No
 
     Each file is written under a temporary name and renamed, the card last; it holds the SHA-256 of the weights.
     """
+    json.dumps(card)  # a card that cannot be written fails here, before anything is
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights, draft = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
@@ -267,7 +268,9 @@ def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
     if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != card.get("sha256"):
         raise ValueError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CARD}")
     try:
-        net.load_state_dict(load_file(folder / WEIGHTS))
+        weights = load_file(folder / WEIGHTS)
+        copy.deepcopy(net).load_state_dict(weights)  # a misfit is found here, before it has half filled the network
+        net.load_state_dict(weights)
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"the weights in {folder} do not fit this network: {error}") from error
     return card

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
-from torch import Tensor
+from torch import Tensor, nn
 
-from minidiff.exact import GaussianMixture
+from minidiff.exact import GaussianMixture, posterior_mean
 from minidiff.paths import GaussianPath
 from minidiff.schedules import cosine, ddpm_linear, vp_linear
+from minidiff.targets import coefficients, target
 
 # The package's own paths, and two that it does not have yet: nothing may lean on alpha^2 + sigma^2 = 1.
 PATHS = {
@@ -73,3 +74,19 @@ def line_cdf(line: Tensor, weights: Tensor, means: Tensor, covariances: Tensor) 
     """The exact distribution of line . x for x from a mixture. line: (d,); means: (K, d); covariances: (K, d, d)."""
     centres, spreads = means @ line, torch.einsum("i,kij,j->k", line, covariances, line).sqrt()
     return lambda x: norm.cdf((x[:, None] - centres.numpy()) / spreads.numpy()) @ weights.numpy()
+
+
+class PerfectNetwork(nn.Module):
+    """Answers E[target | x_t] of a mixture at one time t, at unit scale, and keeps the y that it was given."""
+
+    def __init__(self, mixture: GaussianMixture, path: GaussianPath, kind: str, t: Tensor):
+        super().__init__()
+        self.mixture, self.path, self.kind, self.t, self.y = mixture, path, kind, t, None
+
+    def forward(self, x, log_snr, y=None):
+        self.y = y
+        alpha, sigma = self.path.alpha(self.t), self.path.sigma(self.t)
+        x_t = x * torch.hypot(alpha, sigma)
+        mean = posterior_mean(self.mixture, self.path, x_t, self.t)
+        answer = target(self.kind, self.path, mean, (x_t - alpha * mean) / sigma, self.t)
+        return answer / torch.hypot(*coefficients(self.kind, self.path, self.t))

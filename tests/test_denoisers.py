@@ -9,24 +9,7 @@ from minidiff.exact import GaussianMixture, mixture_denoiser, posterior_mean, re
 from minidiff.networks import MLP, UNet, initialised
 from minidiff.samplers import ddim, last
 from minidiff.schedules import cosine
-from minidiff.targets import coefficients, target
-from tests.cases import every_kind, every_path, every_shape, normal, number, random_mixture
-
-
-class PerfectNetwork(nn.Module):
-    """Answers E[target | x_t] of a mixture at one time, at unit scale, and keeps the y that it was given."""
-
-    def __init__(self, mixture, path, kind, t):
-        super().__init__()
-        self.mixture, self.path, self.kind, self.t, self.y = mixture, path, kind, t, None
-
-    def forward(self, x, log_snr, y=None):
-        self.y = y
-        alpha, sigma = self.path.alpha(self.t), self.path.sigma(self.t)
-        x_t = x * torch.hypot(alpha, sigma)
-        mean = posterior_mean(self.mixture, self.path, x_t, self.t)
-        answer = target(self.kind, self.path, mean, (x_t - alpha * mean) / sigma, self.t)
-        return answer / torch.hypot(*coefficients(self.kind, self.path, self.t))
+from tests.cases import PerfectNetwork, every_kind, every_path, every_shape, normal, number, random_mixture
 
 
 @every_path

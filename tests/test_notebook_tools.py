@@ -123,13 +123,16 @@ def test_write_leaves_a_notebook_that_fails_as_it_was(tmp_path, capsys):
 
 def test_ctrl_c_ends_the_kernel_too(tmp_path):
     started = tmp_path / "pid"
-    source = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(f'{{os.getpid()}}.')\ntime.sleep(60)"
+    source = (
+        f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(f'{{os.getpid()}}.')\ntime.sleep(600)"
+    )
     build(tmp_path / "01_sleeps.ipynb", source)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.tools.notebooks", "course", tmp_path],
         cwd=REPOSITORY,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
     )
     deadline = time.monotonic() + 240
     while not (started.exists() and started.read_text().endswith(".")) and time.monotonic() < deadline:

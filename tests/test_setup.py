@@ -105,17 +105,36 @@ def test_make_lab_prints_an_address_that_serves_notebook_00_and_ends_without_a_t
     assert wait_for(lambda: not group_exists(process.pid), seconds=60), "a process of the server is still alive"
 
 
+def python_of_version(version: str, folder: Path) -> str:
+    """This Python, made to take itself for another version."""
+    program = folder / f"python{version}"
+    lie = f"import sys; sys.version_info = ({version.replace('.', ', ')}, 0)"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo Python {version}.0 || "{sys.executable}" -c "{lie}; $2"\n'
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
 @needs_make
-def test_a_python_that_is_too_old_is_told_in_one_line(tmp_path):
-    old = tmp_path / "python3.9"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18\nexit 1\n')
-    old.chmod(0o755)
-    result = make("lab", PYTHON=str(old), VENV=str(tmp_path / "venv"))
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.15"])
+def test_a_python_that_does_not_suit_is_told_in_one_line(version, tmp_path):
+    result = make("lab", PYTHON=python_of_version(version, tmp_path), VENV=str(tmp_path / "venv"))
     assert result.returncode != 0
     assert result.stderr.count("\n") == 1
     assert "minidiff needs Python 3.11, 3.12, 3.13 or 3.14, but" in result.stderr
-    assert 'is "Python 3.9.18". Name another: make lab PYTHON=python3.12' in result.stderr
+    assert f'is "Python {version}.0". Name another: make lab PYTHON=python3.12' in result.stderr
     assert not (tmp_path / "venv").exists()
+
+
+@needs_make
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_a_python_that_suits_makes_the_environment(version, tmp_path):
+    python = python_of_version(version, tmp_path)
+    planned = make("--dry-run", "lab", PYTHON=python, VENV=str(tmp_path / "venv"))
+    assert planned.returncode == 0
+    assert f"{python} -m venv {tmp_path}/venv\n" in planned.stdout
+    assert 'pip install -c constraints.txt -e ".[dev]"\n' in planned.stdout
 
 
 @needs_make

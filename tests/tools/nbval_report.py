@@ -61,7 +61,7 @@ class Report:
                 self.skipped[name] += 1
                 pytest.skip(NO_MNIST)
             where = first_difference(output_text(item.cell.outputs), output_text(item.test_outputs))
-            verdict = f"finding differs, {where}"
+            verdict = f"finding differs, {where or 'in more than its text'}"
         else:
             errors = [output for output in item.test_outputs or [] if output.output_type == "error"]
             verdict = f"raised {errors[0].ename}: {errors[0].evalue}" if errors else f"failed: {problem}"

@@ -1,0 +1,548 @@
+"""Data: the moments worked out by hand, the shapes that points must lie on, and every way to find MNIST or not."""
+
+import gzip
+import hashlib
+import http.server
+import inspect
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from sklearn.datasets import load_digits
+
+from minidiff import data
+from minidiff.data import MnistUnavailable, digits, eight_gaussians, find_mnist, mnist, three_gaussians
+from tests.cases import dkw_bound, farthest_from_cdf
+
+DRAWN = [data.moons, data.swiss_roll, data.checkerboard, data.rings, data.pinwheel]
+every_shape_of_points = pytest.mark.parametrize("draw", DRAWN)
+
+
+def raw_points(draw, n, generator, monkeypatch, **options):
+    """Points before they are standardised, and the moments that they are standardised with."""
+    with monkeypatch.context() as patched:
+        patched.setattr(data, "standardise", lambda points, mean, variance: (points, mean, variance))
+        return draw(n, generator, **options)
+
+
+# --- points in the plane ---------------------------------------------------------------------------------------------
+
+
+def average(f, low, high):
+    return quad(f, low, high, epsabs=1e-12, limit=200)[0] / (high - low)
+
+
+def moments(x_and_y, low, high, noise=0.0):
+    """Mean and variance of both coordinates of curves that are run through evenly, each as likely as the others."""
+    means = [np.mean([average(lambda u, f=f: f(u), low, high) for f in fs]) for fs in x_and_y]
+    squares = [np.mean([average(lambda u, f=f: f(u) ** 2, low, high) for f in fs]) for fs in x_and_y]
+    return means, [square - mean**2 + noise**2 for square, mean in zip(squares, means, strict=True)]
+
+
+def truth_of_moons(noise):
+    x = [np.cos, lambda u: 1 - np.cos(u)]
+    y = [np.sin, lambda u: 0.5 - np.sin(u)]
+    return moments((x, y), 0, np.pi, noise)
+
+
+def truth_of_swiss_roll(noise):
+    return moments(([lambda u: u * np.cos(u)], [lambda u: u * np.sin(u)]), 1.5 * np.pi, 4.5 * np.pi, noise)
+
+
+def truth_of_rings(noise):
+    circles = [(r * w, r) for r in (1, 2, 3) for w in (1,)]
+    variance = sum(weight * average(lambda u, r=r: (r * np.cos(u)) ** 2, 0, 2 * np.pi) for weight, r in circles) / 6
+    return [0, 0], [variance + noise**2] * 2
+
+
+def truth_of_pinwheel(arms):
+    """By Gauss and Hermite's quadrature over the two Gaussians, and a sum over the arms."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    along, across = np.meshgrid(1 + 0.3 * nodes, 0.05 * nodes, indexing="ij")
+    weights = np.outer(weights, weights) / weights.sum() ** 2
+    angles = [2 * np.pi * arm / arms + 0.25 * np.exp(along) for arm in range(arms)]
+    x = [along * np.cos(a) - across * np.sin(a) for a in angles]
+    y = [along * np.sin(a) + across * np.cos(a) for a in angles]
+    means = [np.mean([(weights * f).sum() for f in fs]) for fs in (x, y)]
+    return means, [np.mean([(weights * f**2).sum() for f in fs]) - m**2 for fs, m in zip((x, y), means, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("draw", "options", "truth"),
+    [
+        (data.moons, {"noise": 0.1}, truth_of_moons(0.1)),
+        (data.moons, {"noise": 0.0}, truth_of_moons(0.0)),
+        (data.swiss_roll, {"noise": 0.3}, truth_of_swiss_roll(0.3)),
+        (data.swiss_roll, {"noise": 1.0}, truth_of_swiss_roll(1.0)),
+        (data.checkerboard, {}, ([0, 0], [16 / 12] * 2)),  # each coordinate alone is uniform on [-2, 2]
+        (data.rings, {"noise": 0.05}, truth_of_rings(0.05)),
+        (data.rings, {"noise": 0.5}, truth_of_rings(0.5)),
+        (data.pinwheel, {"arms": 5}, truth_of_pinwheel(5)),
+        (data.pinwheel, {"arms": 3}, truth_of_pinwheel(3)),
+    ],
+)
+def test_the_moments_worked_out_by_hand_are_those_of_the_population(draw, options, truth, monkeypatch, make_generator):
+    _, mean, variance = raw_points(draw, 1, make_generator(0), monkeypatch, **options)
+    assert mean == pytest.approx(truth[0], abs=1e-9)
+    assert variance == pytest.approx(truth[1], abs=1e-9)
+
+
+@every_shape_of_points
+def test_points_have_mean_0_and_variance_1(draw, make_generator):
+    """n = 100,000: each moment within 7 of its standard errors, false alarms below 1e-10."""
+    n = 100_000
+    x = draw(n, make_generator(0)).double()
+    assert (x.mean(0).abs() < 7 * x.std(0) / math.sqrt(n)).all()
+    assert (((x**2).mean(0) - 1).abs() < 7 * (x**2).std(0) / math.sqrt(n)).all()
+
+
+@every_shape_of_points
+def test_points_are_plain_and_follow_their_generator(draw, make_generator):
+    x = draw(50, make_generator(0))
+    assert x.shape == (50, 2) and x.dtype == torch.float32
+    assert torch.equal(x, draw(50, make_generator(0)))
+    assert not torch.equal(x, draw(50, make_generator(1)))
+    g = make_generator(0)
+    assert torch.equal(x, draw(50, g)) and not torch.equal(x, draw(50, g))
+    assert inspect.signature(draw).parameters["generator"].default is inspect.Parameter.empty
+
+
+def test_moons_are_two_half_circles_of_independent_angles(monkeypatch, make_generator):
+    """The angles are uniform by the DKW bound, and not more even than draws can be: P(sqrt(n) sup |F_n - F| < 0.2)
+    is 5e-13, while evenly spaced angles come to 0.01. False alarms below 1e-9."""
+    n = 4_000
+    (x, y), _, _ = (
+        part.T if i == 0 else part
+        for i, part in enumerate(raw_points(data.moons, n, make_generator(0), monkeypatch, noise=0.0))
+    )
+    upper = ((x**2 + y**2 - 1).abs() < 1e-5) & (y >= 0)
+    lower = (((1 - x) ** 2 + (0.5 - y) ** 2 - 1).abs() < 1e-5) & (y <= 0.5)
+    assert (upper | lower).all()
+    assert abs(int(lower.sum()) - n / 2) < 7 * math.sqrt(n) / 2
+    for angles in (torch.atan2(y, x)[upper & ~lower], torch.atan2(0.5 - y, 1 - x)[lower & ~upper]):
+        off = farthest_from_cdf(angles, lambda a: a / math.pi)
+        assert 0.2 / math.sqrt(len(angles)) < off < dkw_bound(len(angles))
+
+
+def test_swiss_roll_is_a_spiral_run_through_evenly(monkeypatch, make_generator):
+    """By the DKW bound: false alarms below 1e-9."""
+    points, _, _ = raw_points(data.swiss_roll, 4_000, make_generator(0), monkeypatch, noise=0.0)
+    radius = points.norm(dim=1)
+    torch.testing.assert_close(
+        points, torch.stack([radius * radius.cos(), radius * radius.sin()], 1), atol=1e-4, rtol=0
+    )
+    assert farthest_from_cdf(radius, lambda r: (r / math.pi - 1.5) / 3) < dkw_bound(4_000)
+
+
+def test_checkerboard_fills_its_eight_dark_squares_evenly(monkeypatch, make_generator):
+    """Counts within 7 standard deviations, and places within squares by the DKW bound: false alarms below 1e-9."""
+    n = 16_000
+    points, _, _ = raw_points(data.checkerboard, n, make_generator(0), monkeypatch)
+    column, row = points.floor().long().T
+    assert points.min() >= -2 and points.max() <= 2
+    assert ((column + row) % 2 == 0).all()
+    counts = torch.bincount(4 * (column + 2) + row + 2, minlength=16)
+    counts = counts[counts > 0]
+    assert len(counts) == 8 and (counts - n / 8).abs().max() < 7 * math.sqrt(n * 7 / 64)
+    for place in (points - points.floor()).T:
+        assert farthest_from_cdf(place, lambda u: u) < dkw_bound(n)
+
+
+def test_rings_hold_points_by_their_length(monkeypatch, make_generator):
+    """Counts within 7 standard deviations, angles by the DKW bound: false alarms below 1e-9."""
+    n = 12_000
+    points, _, _ = raw_points(data.rings, n, make_generator(0), monkeypatch, noise=0.0)
+    radius = points.norm(dim=1)
+    torch.testing.assert_close(radius, radius.round(), atol=1e-5, rtol=0)
+    for r in (1, 2, 3):
+        on_it = radius.round() == r
+        assert abs(int(on_it.sum()) - n * r / 6) < 7 * math.sqrt(n * r / 6 * (1 - r / 6))
+        angle = torch.atan2(*points[on_it].flip(1).T)
+        assert farthest_from_cdf(angle, lambda a: a / (2 * math.pi) + 0.5) < dkw_bound(int(on_it.sum()))
+
+
+def test_pinwheel_has_arms_that_are_turned_copies(monkeypatch, make_generator):
+    """In the frame of its arm, unbent, each point is a draw from N(1, 0.3^2) x N(0, 0.05^2). For the nearest arm of 5
+    the angle across is far within its sector. By the DKW bound, with points near the centre left out: below 1e-9."""
+    n = 20_000
+    points, _, _ = raw_points(data.pinwheel, n, make_generator(0), monkeypatch, arms=5)
+    radius, angle = points.norm(dim=1), torch.atan2(*points.flip(1).T)
+    kept = radius > 0.5
+    turned = (angle - 0.25 * radius.exp())[kept] / (2 * math.pi / 5)
+    counts = torch.bincount(turned.round().long() % 5, minlength=5)
+    assert (counts - len(turned) / 5).abs().max() < 7 * math.sqrt(len(turned) * 4 / 25)
+    assert ((turned - turned.round()).abs() < 0.3).float().mean() > 0.99
+
+
+@every_shape_of_points
+@pytest.mark.parametrize("n", [0, -3, 2.5, "10"])
+def test_a_number_of_points_that_is_none_is_refused(draw, n, make_generator):
+    with pytest.raises(ValueError, match=f"n must be a number of points >= 1, but is {n!r}"):
+        draw(n, make_generator(0))
+
+
+@pytest.mark.parametrize("arms", [2, 0, 3.5])
+def test_a_pinwheel_of_too_few_arms_is_refused(arms, make_generator):
+    with pytest.raises(ValueError, match=f"arms must be a whole number >= 3, .* but is {arms!r}"):
+        data.pinwheel(10, make_generator(0), arms=arms)
+
+
+@pytest.mark.parametrize("mixture", [three_gaussians(), eight_gaussians(), eight_gaussians(0.4)])
+def test_mixtures_are_standardised_exactly(mixture):
+    torch.testing.assert_close(mixture.mean(), torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(mixture.covariance().diagonal(), torch.ones(2), atol=1e-6, rtol=0)
+    assert mixture.means.dtype == torch.float32
+
+
+def test_three_gaussians_differ_in_everything():
+    mixture = three_gaussians()
+    torch.testing.assert_close(mixture.weights, torch.tensor([0.5, 0.3, 0.2]))
+    correlations = mixture.covariances[:, 0, 1] / mixture.covariances.diagonal(dim1=1, dim2=2).prod(1).sqrt()
+    torch.testing.assert_close(correlations, torch.tensor([0.6, -0.1 / 0.048**0.5, 0.0]))
+
+
+@pytest.mark.parametrize("std", [0.1, 0.5])
+def test_eight_gaussians_stand_on_a_circle(std):
+    mixture = eight_gaussians(std)
+    radii = mixture.means.norm(dim=1)
+    torch.testing.assert_close(radii, radii[:1].repeat(8))
+    torch.testing.assert_close(mixture.covariances, std**2 * torch.eye(2).repeat(8, 1, 1))
+    neighbours = (mixture.means - mixture.means.roll(1, 0)).norm(dim=1)
+    torch.testing.assert_close(neighbours, neighbours[:1].repeat(8))
+
+
+@pytest.mark.parametrize("std", [0.0, 1.0, -0.1])
+def test_eight_gaussians_of_impossible_width_are_refused(std):
+    with pytest.raises(ValueError, match=rf"std must lie in \(0, 1\), .* but is {std}"):
+        eight_gaussians(std)
+
+
+# --- digits ----------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_those_of_scikit_learn():
+    x, y = digits()
+    assert x.shape == (1797, 1, 8, 8) and x.dtype == torch.float32 and y.dtype == torch.int64
+    original = load_digits()
+    np.testing.assert_array_equal(x[:, 0].numpy(), original.images / 8 - 1)
+    np.testing.assert_array_equal(y.numpy(), original.target)
+    assert x.min() == -1 and x.max() == 1
+
+
+# --- MNIST: the real files -------------------------------------------------------------------------------------------
+
+NAMES = list(data.MNIST_FILES)
+
+
+@pytest.fixture(scope="session")
+def real_mnist():
+    folder = find_mnist()
+    if folder is None:
+        pytest.skip("MNIST is not on this machine: set MINIDIFF_DATA to the folder above mnist/")
+    return folder
+
+
+def content_of(folder, name):
+    path = folder / name
+    return path.read_bytes() if path.is_file() else gzip.decompress((folder / f"{name}.gz").read_bytes())
+
+
+def test_real_mnist_is_what_its_bytes_say(real_mnist):
+    x, y = mnist("test")
+    pixels = np.frombuffer(content_of(real_mnist, "t10k-images-idx3-ubyte")[16:], np.uint8).reshape(-1, 1, 28, 28)
+    assert x.dtype == torch.float32 and y.dtype == torch.int64
+    np.testing.assert_allclose(x.numpy(), pixels / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(y.numpy(), list(content_of(real_mnist, "t10k-labels-idx1-ubyte")[8:]))
+
+
+def test_real_mnist_has_60000_digits_to_train_on(real_mnist):
+    x, y = mnist("train", real_mnist)
+    assert x.shape == (60_000, 1, 28, 28) and x.min() == -1 and x.max() == 1
+    assert y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert torch.bincount(y).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+# --- MNIST: small files of the same kind -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """name -> content of four small IDX files, whose hashes the package now expects; nothing is elsewhere."""
+    pixels = np.arange(3 * 784, dtype=np.uint8)
+    files = {
+        NAMES[0]: b"\0\0\x08\x03" + bytes(12) + pixels.tobytes(),
+        NAMES[1]: b"\0\0\x08\x01" + bytes(4) + bytes([7, 0, 9]),
+        NAMES[2]: b"\0\0\x08\x03" + bytes(12) + pixels[::-1][:784].tobytes(),
+        NAMES[3]: b"\0\0\x08\x01" + bytes(4) + bytes([4]),
+    }
+    hashes = {
+        name: (hashlib.sha256(content).hexdigest(), hashlib.sha256(gzip.compress(content, mtime=0)).hexdigest())
+        for name, content in files.items()
+    }
+    monkeypatch.setattr(data, "MNIST_FILES", hashes)
+    monkeypatch.setattr(data.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.delenv("MINIDIFF_DATA", raising=False)
+    (tmp_path / "nowhere").mkdir()
+    monkeypatch.chdir(tmp_path / "nowhere")
+    return files
+
+
+def store(files, folder, packed=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(
+            gzip.compress(content, mtime=0) if packed else content
+        )
+    return folder
+
+
+def files_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("packed", [True, False, "some"])
+def test_packed_and_raw_files_are_read_alike(small, tmp_path, packed):
+    for place, (name, content) in enumerate(small.items()):
+        store({name: content}, tmp_path / "mnist", packed=place % 2 == 0 if packed == "some" else packed)
+    train, test = mnist("train", tmp_path / "mnist"), mnist("test", str(tmp_path / "mnist"))
+    assert train.x.shape == (3, 1, 28, 28) and train.y.tolist() == [7, 0, 9]
+    assert test.x.shape == (1, 1, 28, 28) and test.y.tolist() == [4]
+    expected = np.frombuffer(small[NAMES[0]][16:], np.uint8).reshape(3, 1, 28, 28) / 127.5 - 1
+    np.testing.assert_allclose(train.x.numpy(), expected, atol=1e-6)
+
+
+def test_folders_are_searched_in_order(small, tmp_path, monkeypatch):
+    """The argument alone; else $MINIDIFF_DATA/mnist, data/mnist of the repository above, the cache folder."""
+    repository = tmp_path / "course"
+    (repository / "minidiff").mkdir(parents=True)
+    (repository / "minidiff" / "__init__.py").touch()
+    (repository / "notebooks" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(repository / "notebooks" / "deeper")
+    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "environment"))
+    assert find_mnist() is None
+    folders = [
+        tmp_path / "environment" / "mnist",
+        repository / "data" / "mnist",
+        tmp_path / "cache" / "minidiff" / "mnist",
+    ]
+    assert data.mnist_folders() == folders
+    for folder in reversed(folders):
+        store(small, folder)
+        assert find_mnist() == folder
+    assert find_mnist(tmp_path / "named") is None
+    store(small, tmp_path / "named", packed=False)
+    assert find_mnist(tmp_path / "named") == tmp_path / "named"
+    (folders[0] / f"{NAMES[3]}.gz").unlink()  # an incomplete folder is passed over
+    assert find_mnist() == folders[1]
+
+
+def damage_archive(content):
+    archive = bytearray(gzip.compress(content, mtime=0))
+    archive[len(archive) // 2] ^= 0xFF
+    return bytes(archive)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        ("{}.gz", lambda c: gzip.compress(c)[:-9], r"{}.gz cannot be read \(.+\): delete it and run again"),
+        ("{}.gz", damage_archive, r"{}.gz (cannot be read|does not hold)"),
+        (
+            "{}.gz",
+            lambda c: gzip.compress(c)[:12] + b"\xff" * 50,
+            r"{}.gz cannot be read \(.+\): delete it and run again",
+        ),
+        ("{}.gz", lambda c: c, r"{}.gz cannot be read \(.*not a gzipped file.*\): delete it"),
+        (
+            "{}.gz",
+            lambda c: gzip.compress(c[:-1]),
+            r"{}.gz does not hold the MNIST data \(its SHA-256 differs\): delete it",
+        ),
+        ("{}.gz", lambda c: b"", r"{}.gz does not hold the MNIST data"),
+        ("{}", lambda c: c[:-1] + b"\0", r"{} does not hold the MNIST data \(its SHA-256 differs\): delete it and run"),
+        ("{}", lambda c: gzip.compress(c), r"{} does not hold the MNIST data"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_damaged_file_is_named_and_refused(small, tmp_path, name, spoil, words, place):
+    folder = store(small, tmp_path / "mnist", packed=name.endswith("gz"))
+    (folder / name.format(NAMES[place])).write_bytes(spoil(small[NAMES[place]]))
+    with pytest.raises(ValueError, match=words.format(NAMES[place])):
+        mnist("train", folder)
+    assert len(mnist("test", folder).x) == 1
+
+
+@pytest.mark.parametrize("split", ["Train", "validation", None])
+def test_an_unknown_split_is_refused(split):
+    with pytest.raises(ValueError, match=f"split must be 'train' or 'test', but is {split!r}"):
+        mnist(split)
+
+
+# --- MNIST: from a server --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve():
+    """A function: path -> content, and perhaps a way to answer -> the address of a real server on loopback, and the
+    list of what was asked of it."""
+    servers = []
+
+    def start(files, answer=None):
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                name = self.path.lstrip("/")
+                asked.append(name)
+                if name not in files:
+                    return self.send_error(404)
+                if answer is not None:
+                    return answer(self, files[name])
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(files[name])))
+                self.end_headers()
+                self.wfile.write(files[name])
+
+            def log_message(self, *arguments):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def archives(files):
+    return {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
+
+
+ALL = sorted(f"{name}.gz" for name in NAMES)
+
+
+def test_the_real_files_come_from_a_real_server(real_mnist, serve, tmp_path, monkeypatch):
+    """Those on this machine may be packed differently from the mirrors': so the archive's hash is theirs."""
+    if not all((real_mnist / name).is_file() for name in ALL):
+        pytest.skip(f"{real_mnist} holds MNIST unpacked: there are no archives to serve")
+    files = {name: (real_mnist / name).read_bytes() for name in ALL}
+    served = {
+        name: (content, hashlib.sha256(files[f"{name}.gz"]).hexdigest())
+        for name, (content, _) in data.MNIST_FILES.items()
+    }
+    monkeypatch.setattr(data, "MNIST_FILES", served)
+    address, asked = serve(files)
+    x, y = mnist("test", tmp_path / "mnist", mirrors=[address])
+    assert sorted(asked) == files_below(tmp_path / "mnist") == ALL
+    there = mnist("test", real_mnist)
+    assert torch.equal(x, there.x) and torch.equal(y, there.y)
+
+
+@pytest.mark.parametrize("where", ["argument", "environment", "cache"])
+def test_downloads_go_where_the_next_run_looks_first(small, serve, tmp_path, monkeypatch, where):
+    address, asked = serve(archives(small))
+    folder = {"argument": "named", "environment": "environment/mnist", "cache": "cache/minidiff/mnist"}[where]
+    if where == "environment":
+        monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "environment"))
+    argument = tmp_path / "named" if where == "argument" else None
+    assert mnist("train", argument, mirrors=[address]).y.tolist() == [7, 0, 9]
+    assert files_below(tmp_path / folder) == sorted(asked) == ALL
+    assert mnist("test", argument, mirrors=[]).y.tolist() == [4]
+    assert len(asked) == 4
+
+
+def test_only_what_is_missing_is_downloaded(small, serve, tmp_path):
+    address, asked = serve(archives(small))
+    store({NAMES[0]: small[NAMES[0]]}, tmp_path / "mnist", packed=False)
+    store({NAMES[1]: small[NAMES[1]]}, tmp_path / "mnist")
+    assert mnist("train", tmp_path / "mnist", mirrors=[address]).y.tolist() == [7, 0, 9]
+    assert asked == [f"{NAMES[2]}.gz", f"{NAMES[3]}.gz"]
+
+
+def short(handler, content):
+    """Break off in the middle of a file."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content[: len(content) // 2])
+
+
+def broken_server(handler, content):
+    handler.send_error(503)
+
+
+FAILURES = ["not found", "other content", "broken off", "out of order", "not listening"]
+
+
+@pytest.fixture
+def failing(small, serve):
+    """A function: the way to fail -> the address of a mirror that does."""
+
+    def mirror(way):
+        match way:
+            case "not found":
+                return serve({})[0]
+            case "other content":
+                return serve({name: content + b"\0" for name, content in archives(small).items()})[0]
+            case "broken off":
+                return serve(archives(small), short)[0]
+            case "out of order":
+                return serve(archives(small), broken_server)[0]
+            case "not listening":
+                return "http://127.0.0.1:9/"
+
+    return mirror
+
+
+@pytest.mark.parametrize("way", FAILURES)
+def test_the_second_mirror_serves_where_the_first_one_fails(small, serve, failing, tmp_path, way):
+    address, asked = serve(archives(small))
+    images = mnist("train", tmp_path / "mnist", mirrors=[failing(way), address])
+    assert images.y.tolist() == [7, 0, 9]
+    assert sorted(asked) == files_below(tmp_path / "mnist") == ALL
+
+
+@pytest.mark.parametrize("way", FAILURES)
+def test_where_every_mirror_fails_nothing_half_is_left(failing, tmp_path, monkeypatch, way):
+    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "environment"))
+    mirrors = [failing(way), failing("not found")]
+    with pytest.raises(MnistUnavailable) as error:
+        mnist("train", mirrors=mirrors)
+    message = str(error.value)
+    assert f"MNIST was not found, and {NAMES[0]}.gz could not be downloaded." in message
+    looked, tried = message.split("Tried:")
+    for folder in data.mnist_folders():
+        assert f"\n  {folder}\n" in looked
+    for mirror in mirrors:
+        assert f"\n  {mirror}: " in tried
+    assert "404" in tried
+    assert "What to do: " in tried and "MINIDIFF_DATA" in tried and all(name in tried for name in ALL)
+    assert files_below(tmp_path / "environment") == []
+
+
+def test_what_arrived_whole_is_kept_when_a_later_file_fails(small, serve, tmp_path):
+    files = archives(small)
+    address, _ = serve({name: files[name] for name in (f"{NAMES[0]}.gz", f"{NAMES[1]}.gz")})
+    with pytest.raises(MnistUnavailable, match=rf"{NAMES[2]}.gz could not be downloaded"):
+        mnist("train", tmp_path / "mnist", mirrors=[address])
+    assert files_below(tmp_path / "mnist") == sorted(f"{name}.gz" for name in NAMES[:2])
+
+
+def test_the_mirrors_are_two_and_their_archives_are_pinned():
+    assert len(data.MIRRORS) == 2 and all(
+        mirror.startswith("https://") and mirror.endswith("/") for mirror in data.MIRRORS
+    )
+    for name, hashes in {
+        "train-images-idx3-ubyte": ("ba891046", "440fcabf"),
+        "train-labels-idx1-ubyte": ("65a50cbb", "3552534a"),
+        "t10k-images-idx3-ubyte": ("0fa7898d", "8d422c7b"),
+        "t10k-labels-idx1-ubyte": ("ff7bcfd4", "f7ae60f9"),
+    }.items():
+        assert tuple(digest[:8] for digest in data.MNIST_FILES[name]) == hashes
+        assert all(len(digest) == 64 for digest in data.MNIST_FILES[name])

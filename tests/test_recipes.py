@@ -1,0 +1,141 @@
+"""The recipes of the shipped networks, what they shipped, and notebook 13 on a machine without MNIST."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from minidiff import recipes
+from minidiff.data import Images, find_mnist, mnist
+from minidiff.networks import Classifier
+from minidiff.training import load_weights
+from tests.tools.notebooks import execute
+
+REPOSITORY = Path(__file__).parents[1]
+CHECKPOINTS = REPOSITORY / "data" / "checkpoints"
+
+
+def noisy_images(split, n=600):
+    """Something of MNIST's shape."""
+    generator = torch.Generator().manual_seed({"train": 0, "test": 1}[split])
+    x = torch.rand(n, 1, 28, 28, generator=generator) * 2 - 1
+    return Images(x, torch.randint(10, (n,), generator=generator))
+
+
+@pytest.fixture
+def small_world(monkeypatch):
+    """The recipes on tiny data, with a tiny measurement."""
+    monkeypatch.setattr(recipes, "mnist", noisy_images)
+    monkeypatch.setattr(recipes, "DISTANCE_SAMPLES", 150)
+    monkeypatch.setattr(recipes, "DISTANCE_STEPS", 2)
+
+
+def test_the_classifier_recipe_writes_weights_and_card(small_world, tmp_path, capsys):
+    recipes.main(["mnist-classifier", "--out", str(tmp_path / "mnist-classifier"), "--steps", "3"])
+    card = load_weights(tmp_path / "mnist-classifier", Classifier())
+    assert card["recipe"]["steps made"] == 3
+    assert 0 <= card["result"]["test accuracy"] <= 1
+    assert card["command"] == "python -m minidiff.recipes mnist-classifier"
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_the_ddpm_recipe_writes_weights_and_card(small_world, tmp_path):
+    recipes.main(["mnist-ddpm", "--out", str(tmp_path / "ddpm"), "--steps", "2"])
+    card = load_weights(tmp_path / "ddpm", recipes.digit_network())
+    assert card["recipe"]["steps made"] == 2
+    assert card["result"]["samples"] == 150
+    assert card["result"]["its floor"] > 0
+
+
+def test_an_interrupted_recipe_keeps_what_it_learned(small_world, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        ema, running = training_of(*arguments, **options)
+
+        def three_steps():
+            for _ in range(3):
+                yield next(running)
+            raise KeyboardInterrupt
+
+        return ema, three_steps()
+
+    training_of = recipes.classifier_training
+    monkeypatch.setattr(recipes, "classifier_training", interrupted)
+    recipes.main(["mnist-classifier", "--out", str(tmp_path / "net"), "--steps", "50"])
+    assert json.loads((tmp_path / "net" / "card.json").read_text())["recipe"]["steps made"] == 3
+    assert "stopped early" in capsys.readouterr().out
+
+
+def test_the_same_seed_trains_the_same_digit_network():
+    x = noisy_images("train", 64).x[:, :, :8, :8]
+
+    def trained(seed):
+        net = recipes.digit_network(seed)
+        ema, running = recipes.digit_training(net, x, steps=2, batch_size=16, learning_rate=1e-3, decay=0.9, seed=seed)
+        return [step.loss for step in running], ema.net.state_dict()
+
+    (losses, weights), (losses_again, weights_again), (other, _) = trained(0), trained(0), trained(1)
+    assert losses == losses_again
+    assert losses != other
+    assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
+
+
+def test_a_distance_needs_twice_as_many_test_images():
+    with pytest.raises(ValueError, match="samples must hold at most 75 images, half the test set, but holds 100"):
+        recipes.digit_distance(torch.zeros(100, 1, 28, 28), torch.zeros(150, 1, 28, 28), Classifier())
+
+
+def test_the_picture_of_the_readme_is_drawn(tmp_path):
+    recipes.main(["picture", "--out", str(tmp_path / "picture.png")])
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
+
+
+@pytest.mark.parametrize("name", ["mnist-classifier", "mnist-ddpm"])
+def test_what_is_shipped_has_a_card_that_says_how_it_was_made(name):
+    card = json.loads((CHECKPOINTS / name / "card.json").read_text())
+    assert {"command", "recipe", "seconds", "hardware", "parameters", "result", "sha256"} <= set(card)
+    assert card["command"] == f"python -m minidiff.recipes {name}"
+    assert {"seed", "steps"} <= set(card["recipe"])
+
+
+def test_the_shipped_networks_load_and_are_small():
+    assert recipes.load_classifier()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    net, card = recipes.load_digit_network()
+    assert sum(value.numel() for value in net.parameters()) == card["parameters"]
+    assert sum(file.stat().st_size for file in CHECKPOINTS.rglob("*") if file.is_file()) < 8e6
+
+
+@pytest.mark.skipif(find_mnist() is None, reason="MNIST not found")
+def test_the_shipped_classifier_knows_its_digits():
+    """No false alarms: nothing is drawn."""
+    test, classifier = mnist("test"), recipes.load_classifier()
+    answers = classifier.head(recipes.classifier_features(classifier, test.x)).argmax(dim=1)
+    assert float((answers == test.y).float().mean()) >= 0.99
+
+
+WITHOUT_MNIST = """
+from minidiff import data
+def unavailable(*arguments, **options):
+    raise data.MnistUnavailable("MNIST is hidden from this test")
+data.mnist = unavailable
+"""
+
+
+def test_notebook_13_runs_without_mnist_and_says_so(tmp_path):
+    """The whole notebook, with fewer steps, on the 8x8 digits."""
+    notebook = nbformat.read(REPOSITORY / "notebooks" / "13_ddpm_mnist.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("STEPS = 2200", "STEPS = 60").replace("1001)", "101)")
+    assert any("STEPS = 60" in cell.source for cell in notebook.cells)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT_MNIST))
+    nbformat.write(notebook, tmp_path / "13_ddpm_mnist.ipynb")
+    run = execute(tmp_path / "13_ddpm_mnist.ipynb")
+    assert run.failure == ""
+    said = [
+        str(output.get("data", {}).get("text/html"))
+        for cell in run.notebook.cells
+        for output in cell.get("outputs", [])
+    ]
+    assert any("MNIST is not here" in text and "hidden from this test" in text for text in said)

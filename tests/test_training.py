@@ -1,0 +1,634 @@
+"""The loss, the loop, the moving average and the files, each against its formula written out."""
+
+import hashlib
+import itertools
+import json
+import math
+import os
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from minidiff import training
+from minidiff.data import repositories_above
+from minidiff.denoisers import from_network
+from minidiff.exact import GaussianMixture, mixture_denoiser, reverse_kernel
+from minidiff.networks import MLP, Classifier, initialised
+from minidiff.paths import GaussianPath
+from minidiff.schedules import cosine, vp_linear
+from minidiff.training import (
+    EMA,
+    Batch,
+    batches,
+    checkpoint_folder,
+    denoising_loss,
+    denoising_objective,
+    faster_dtype,
+    fresh_batches,
+    load_weights,
+    save_weights,
+    spread_times,
+    train,
+    warmup_cosine,
+)
+from tests.cases import (
+    PerfectNetwork,
+    dkw_bound,
+    every_kind,
+    every_path,
+    every_shape,
+    farthest_from_cdf,
+    inner_times,
+    normal,
+    number,
+    random_mixture,
+)
+
+
+def weights_of(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def same_weights(net, weights):
+    return all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+
+
+# --- the loss --------------------------------------------------------------------------------------------------------
+
+
+class Wavy(nn.Module):
+    """Some function of both inputs, sample by sample."""
+
+    def forward(self, x, log_snr, y=0.0):
+        return torch.sin(3 * x) + log_snr.reshape(-1, *[1] * (x.ndim - 1)) / 10 + y
+
+
+@every_path
+@every_kind
+@every_shape
+def test_denoising_loss_is_its_formula(path, kind, shape, make_generator):
+    x0, eps = normal(shape, make_generator(0)), normal(shape, make_generator(1))
+    t = torch.tensor([0.1505, 0.3505, 0.5505, 0.8505], dtype=torch.float64)[: shape[0]]  # between knots of the table
+    losses = denoising_loss(Wavy(), path, x0, t, eps, kind=kind)
+    assert losses.shape == (shape[0],)
+    for i in range(shape[0]):
+        alpha, sigma, h = float(path.alpha(t[i])), float(path.sigma(t[i])), 1e-6
+        rates = [float(f(t[i] + h) - f(t[i] - h)) / (2 * h) for f in (path.alpha, path.sigma)]
+        table = {"x0": (1, 0), "eps": (0, 1), "score": (0, -1 / sigma), "v": (-sigma, alpha), "velocity": rates}
+        a, b = table[kind]
+        x_in = (alpha * x0[i] + sigma * eps[i]) / math.hypot(alpha, sigma)
+        answer = math.hypot(a, b) * (torch.sin(3 * x_in) + math.log(alpha**2 / sigma**2) / 10)
+        expected = float(((answer - a * x0[i] - b * eps[i]) ** 2).mean())
+        assert float(losses[i]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_denoising_loss_hands_y_to_the_network(make_generator):
+    x0, eps, t = normal((3, 2), make_generator(0)), normal((3, 2), make_generator(1)), inner_times(3, make_generator(2))
+    y = normal((3, 2), make_generator(3))
+    with_y = denoising_loss(Wavy(), cosine(), x0, t, eps, kind="x0", y=y)
+    shifted = denoising_loss(lambda x, log_snr: Wavy()(x, log_snr) + y, cosine(), x0, t, eps, kind="x0")
+    torch.testing.assert_close(with_y, shifted)
+
+
+@every_path
+@every_kind
+def test_the_exact_mean_of_a_gaussian_scores_the_floor(path, kind, make_generator):
+    """Var[x0 | x_t] = v sigma^2 / (alpha^2 v + sigma^2) for data of variance v; an error e in x0 is an error
+    (a - b alpha / sigma) e in the target a x0 + b eps. 7 standard errors: false alarms below 1e-10."""
+    n, v, t = 20_000, 0.25, number(0.4505)
+    data = GaussianMixture(torch.ones(1).double(), torch.ones(1, 2).double(), v * torch.eye(2)[None].double())
+    x0, _ = data.sample(n, make_generator(0))
+    net = PerfectNetwork(data, path, kind, t)
+    losses = denoising_loss(net, path, x0, t, normal((n, 2), make_generator(1)), kind=kind)
+    alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
+    rates = [float(rate) for rate in path.rates(t)]
+    a, b = {"x0": (1, 0), "eps": (0, 1), "score": (0, -1 / sigma), "v": (-sigma, alpha), "velocity": rates}[kind]
+    floor = (a - b * alpha / sigma) ** 2 * v * sigma**2 / (alpha**2 * v + sigma**2)
+    assert abs(float(losses.mean()) - floor) < 7 * float(losses.std()) / math.sqrt(n)
+
+
+def test_the_floor_of_a_mixture_is_the_mean_posterior_variance(make_generator):
+    """The loss less the posterior's variance has mean 0, sample by sample: 7 standard errors, below 1e-11."""
+    n, t, path = 20_000, number(0.4), vp_linear()
+    mixture = random_mixture(3, (2,), make_generator(0))
+    (x0, _), eps = mixture.sample(n, make_generator(1)), normal((n, 2), make_generator(2))
+    losses = denoising_loss(PerfectNetwork(mixture, path, "x0", t), path, x0, t, eps, kind="x0")
+    posterior = reverse_kernel(mixture, path, path.perturb(x0, t, eps), t, torch.zeros_like(t), to_data=True)
+    excess = losses - posterior.covariance().diagonal(dim1=1, dim2=2).mean(1)
+    assert abs(float(excess.mean())) < 7 * float(excess.std()) / math.sqrt(n)
+
+
+def test_denoising_loss_refuses_an_integer_time():
+    x0 = torch.zeros(4, 2)
+    with pytest.raises(TypeError, match=r"t must be a floating-point tensor .* divide a step index k"):
+        denoising_loss(Wavy(), cosine(), x0, torch.arange(4), x0, kind="v")
+
+
+# --- times and noise -------------------------------------------------------------------------------------------------
+
+LATE = GaussianPath(torch.cos, torch.sin, t_min=0.2)
+
+
+@pytest.mark.parametrize("path", [cosine(), LATE], ids=["from 0", "from 0.2"])
+@pytest.mark.parametrize("n", [1, 2, 7, 512])
+def test_spread_times_are_evenly_spread_within_the_path(path, n, make_generator):
+    for stream in range(20):
+        t = spread_times(n, path, make_generator(stream))
+        assert t.shape == (n,) and t.dtype == torch.float32
+        assert path.t_min < t.min() and t.max() <= 1
+        gaps = t.sort().values.diff()
+        torch.testing.assert_close(gaps, torch.full((n - 1,), (1 - path.t_min) / n), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", [cosine(), LATE], ids=["from 0", "from 0.2"])
+def test_each_spread_time_is_uniform(path, make_generator):
+    """Over 2,000 draws of 5 times, by the DKW bound: false alarms below 1e-9."""
+    drawn = torch.stack([spread_times(5, path, make_generator(0, stream)) for stream in range(2_000)])
+    for times in drawn.T:
+        uniform = farthest_from_cdf(times, lambda t: (t - path.t_min) / (1 - path.t_min))
+        assert uniform < dkw_bound(2_000)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_denoising_objective_is_the_loss_at_spread_times_and_fresh_noise(dtype, make_generator):
+    x0, path = torch.randn(6, 1, 8, 8, generator=make_generator(0)).to(dtype), cosine()
+    losses = denoising_objective(path, "v")(Wavy(), Batch(x0, 0.5), make_generator(1))
+    g = make_generator(1)
+    t = spread_times(6, path, g).to(dtype)
+    eps = torch.randn(x0.shape, generator=g, dtype=dtype)
+    torch.testing.assert_close(losses, denoising_loss(Wavy(), path, x0, t, eps, kind="v", y=0.5))
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "size"), [(24, 8), (22, 4), (5, 5), (7, 1)])
+def test_an_epoch_covers_each_sample_at_most_once_and_all_that_fit(n, size, seed):
+    x, y = torch.arange(n).float()[:, None], 10 * torch.arange(n)
+    per_epoch = n // size
+    rows = [batch.x0[:, 0].tolist() for batch in batches(x, y, batch_size=size, steps=3 * per_epoch, seed=seed)]
+    for epoch in range(3):
+        covered = list(itertools.chain(*rows[epoch * per_epoch : (epoch + 1) * per_epoch]))
+        assert len(covered) == len(set(covered)) == per_epoch * size
+    if n > 20:  # too many orders for two epochs to agree by chance
+        assert rows[:per_epoch] != rows[per_epoch : 2 * per_epoch]
+    for batch in batches(x, y, batch_size=size, steps=5, seed=seed):
+        assert torch.equal(batch.y, 10 * batch.x0[:, 0].long())
+
+
+def test_batch_i_is_a_function_of_the_seed_and_i(seed):
+    x = torch.arange(20).float()[:, None]
+
+    def rows(steps, seed):
+        return [batch.x0[:, 0].tolist() for batch in batches(x, batch_size=6, steps=steps, seed=seed)]
+
+    assert rows(10, seed) == rows(10, seed)
+    assert rows(4, seed) == rows(10, seed)[:4]
+    assert rows(10, seed) != rows(10, seed + 1)
+    interrupted = itertools.islice(batches(x, batch_size=6, steps=10, seed=seed), 7, None)
+    assert [batch.x0[:, 0].tolist() for batch in interrupted] == rows(10, seed)[7:]
+    assert next(batches(x, batch_size=6, steps=1, seed=seed)).y is None
+
+
+def test_every_order_is_as_likely():
+    """Which of 4 samples comes first over 2,000 seeds: 7 standard deviations, false alarms below 1e-10."""
+    x = torch.arange(4).float()[:, None]
+    first = [int(next(batches(x, batch_size=1, steps=1, seed=s)).x0) for s in range(2_000)]
+    counts = torch.bincount(torch.tensor(first), minlength=4)
+    assert (counts - 500).abs().max() < 7 * math.sqrt(2_000 * 3 / 16)
+
+
+def test_fresh_batches_are_drawn_by_batch_number(seed):
+    def draw(n, generator):
+        return torch.randn(n, 2, generator=generator)
+
+    first = list(fresh_batches(draw, batch_size=3, steps=5, seed=seed))
+    again = list(fresh_batches(draw, batch_size=3, steps=8, seed=seed))
+    assert len(first) == 5 and len(again) == 8
+    assert all(torch.equal(a.x0, b.x0) for a, b in zip(first, again, strict=False))
+    assert not torch.equal(first[0].x0, first[1].x0)
+    assert first[0].x0.shape == (3, 2) and first[0].y is None
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "size", "words"),
+    [
+        (torch.zeros(4, 2), None, 5, r"batch_size must lie in \[1, 4\], the size of x, but is 5"),
+        (torch.zeros(4, 2), None, 0, r"batch_size must lie in \[1, 4\], the size of x, but is 0"),
+        (
+            torch.zeros(4, 2),
+            torch.zeros(3),
+            2,
+            "y must have one entry for each of the 4 samples of x, but is a float32",
+        ),
+        (torch.full((4, 2), math.nan), None, 2, "x must be finite, but 8 of its 8 values are NaN or infinite"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(x, y, size, words):
+    with pytest.raises(ValueError, match=words):
+        next(batches(x, y, batch_size=size, steps=1, seed=0))
+
+
+# --- the moving average ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.999])
+def test_ema_obeys_its_recursion(decay):
+    net = nn.Linear(1, 1, bias=False, dtype=torch.float64, device="meta").to_empty(device="cpu")
+    nn.init.constant_(net.weight, 3.0)
+    ema, expected = EMA(net, decay), 3.0
+    for k in range(1, 200):
+        nn.init.constant_(net.weight, math.sin(k))
+        ema.update(net)
+        keep = min(decay, k / (k + 9))
+        expected = keep * expected + (1 - keep) * math.sin(k)
+        assert float(ema.net.weight) == pytest.approx(expected, abs=1e-12)
+    assert ema.steps == 199
+
+
+def test_ema_is_a_network_of_its_own_ready_to_use(make_generator):
+    net = initialised(Classifier, make_generator(0))
+    before, ema = weights_of(net), EMA(net)
+    assert same_weights(ema.net, before)
+    assert not ema.net.training and not any(p.requires_grad for p in ema.net.parameters())
+    assert net.training and all(p.requires_grad for p in net.parameters())
+    net(torch.randn(4, 1, 28, 28, generator=make_generator(1)))  # moves the statistics and the integer counters
+    assert same_weights(ema.net, before)
+    ema.update(net)
+    counters = [value for value in ema.net.state_dict().values() if not value.is_floating_point()]
+    assert counters and all(counter == 1 for counter in counters)
+    running = "layers.1.running_mean"
+    torch.testing.assert_close(ema.net.state_dict()[running], 0.9 * net.state_dict()[running])
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1, math.nan])
+def test_ema_refuses_a_decay_that_is_no_share(decay):
+    with pytest.raises(ValueError, match=rf"decay must lie in \[0, 1\), but is {decay}"):
+        EMA(nn.Identity(), decay)
+
+
+# --- the learning rate -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 4), (10, 0), (3, 2)])
+def test_warmup_cosine_is_its_formula(steps, warmup):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    schedule = warmup_cosine(optimizer, steps=steps, warmup=warmup)
+    for step in range(steps + 3):
+        if step < warmup:
+            share = (step + 1) / (warmup + 1)
+        else:
+            share = math.cos(math.pi / 2 * min(1, (step - warmup) / (steps - warmup))) ** 2
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * share, abs=1e-12)
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 10), (10, -1), (0, 0)])
+def test_warmup_must_end_before_the_steps_do(steps, warmup):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    with pytest.raises(
+        ValueError, match=rf"warmup must lie in \[0, steps\), but warmup = {warmup} and steps = {steps}"
+    ):
+        warmup_cosine(optimizer, steps=steps, warmup=warmup)
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+class Line(nn.Module):
+    """w . x, from given weights."""
+
+    def __init__(self, *weights):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(weights))
+
+    def forward(self, x):
+        return x @ self.w
+
+
+def squares(net, batch, generator):
+    """A loss that knows no diffusion."""
+    return (net(batch.x0) - batch.y) ** 2
+
+
+def line_batches(steps, make_generator, size=8):
+    for step in range(steps):
+        x = torch.randn(size, 2, generator=make_generator(step))
+        yield Batch(x, x @ torch.tensor([2.0, -1.0]))
+
+
+@pytest.mark.parametrize("max_norm", [1.0, 1e9], ids=["clipped", "not clipped"])
+def test_a_step_is_adamw_written_out(max_norm, make_generator):
+    """Loshchilov & Hutter, algorithm 2, on gradients worked out by hand and clipped by their norm."""
+    net = Line(5.0, 3.0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, betas=(0.8, 0.9), eps=1e-8, weight_decay=0.3)
+    w, m, v = torch.tensor([5.0, 3.0], dtype=torch.float64), torch.zeros(2).double(), torch.zeros(2).double()
+    data = list(line_batches(4, make_generator))
+    steps = train(net, data, squares, optimizer, generator=make_generator(9), max_norm=max_norm)
+    for k, (batch, step) in enumerate(zip(data, steps, strict=True), start=1):
+        x, errors = batch.x0.double(), batch.x0.double() @ w - batch.y.double()
+        gradient = 2 * (errors[:, None] * x).mean(0)
+        assert step.step == k
+        assert step.loss == pytest.approx(float((errors**2).mean()), rel=1e-5)
+        assert step.gradient_norm == pytest.approx(float(gradient.norm()), rel=1e-5)
+        gradient = gradient * min(1, max_norm / float(gradient.norm()))
+        m, v = 0.8 * m + 0.2 * gradient, 0.9 * v + 0.1 * gradient**2
+        w = w - 0.1 * 0.3 * w
+        w = w - 0.1 * (m / (1 - 0.8**k)) / ((v / (1 - 0.9**k)).sqrt() + 1e-8)
+        torch.testing.assert_close(net.w.detach().double(), w, rtol=1e-5, atol=1e-5)
+
+
+def test_a_report_comes_after_the_step_its_schedule_and_its_average(make_generator):
+    net = Line(5.0, 3.0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    schedule, ema = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 / (k + 1)), EMA(net)
+    net.eval()
+    before, average = weights_of(net), 5.0
+    data = line_batches(3, make_generator)
+    for step in train(net, data, squares, optimizer, generator=make_generator(9), schedule=schedule, ema=ema):
+        assert net.training
+        assert not same_weights(net, before)
+        assert ema.steps == step.step
+        keep = step.step / (step.step + 9)
+        average = keep * average + (1 - keep) * float(net.w[0].detach())
+        assert float(ema.net.w[0]) == pytest.approx(average, rel=1e-5)
+        assert optimizer.param_groups[0]["lr"] == 1 / (step.step + 1)
+        before = weights_of(net)
+    assert step.step == 3
+
+
+def test_the_loop_finds_what_least_squares_finds(make_generator):
+    net = Line(0.0, 0.0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.05, weight_decay=0)
+    data = line_batches(300, make_generator)
+    assert len(list(train(net, data, squares, optimizer, generator=make_generator(9)))) == 300
+    torch.testing.assert_close(net.w.detach(), torch.tensor([2.0, -1.0]), atol=1e-3, rtol=0)
+
+
+def broken(net, batch, generator):
+    """A loss that is finite while its gradient is not."""
+    return squares(net, batch, generator) + torch.sqrt((net.w - net.w.detach()).abs().sum())
+
+
+@pytest.mark.parametrize("way", ["nan data", "infinite loss", "infinite gradient"])
+def test_training_that_breaks_down_stops_with_the_last_good_weights(way, make_generator):
+    net = Line(5.0, 3.0)
+    optimizer, ema = torch.optim.AdamW(net.parameters()), EMA(net)
+    data = list(line_batches(4, make_generator))
+    if way != "infinite gradient":
+        data[2].x0[0] = math.nan if way == "nan data" else 1e30
+
+    def loss(net, batch, generator):
+        return (broken if way == "infinite gradient" and batch is data[2] else squares)(net, batch, generator)
+
+    steps = train(net, data, loss, optimizer, generator=make_generator(9), ema=ema)
+    next(steps), next(steps)
+    before, average = weights_of(net), weights_of(ema.net)
+    with pytest.raises(
+        FloatingPointError, match=r"training broke down at step 3: loss .*, gradient norm .*; look for NaN"
+    ):
+        next(steps)
+    assert same_weights(net, before) and same_weights(ema.net, average) and ema.steps == 2
+
+
+def test_an_early_stop_keeps_what_is_done_and_draws_no_batch_in_advance(make_generator):
+    drawn = []
+
+    def counted():
+        for batch in line_batches(100, make_generator):
+            drawn.append(batch)
+            yield batch
+
+    net = Line(5.0, 3.0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for step in train(net, counted(), squares, optimizer, generator=make_generator(9)):
+        if step.step == 3:
+            break
+    assert len(drawn) == 3
+    alone = Line(5.0, 3.0)
+    optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
+    list(train(alone, drawn, squares, optimizer, generator=make_generator(9)))
+    assert torch.equal(net.w, alone.w)
+
+
+def test_the_same_generator_trains_the_same_network(make_generator):
+    def trained(stream):
+        net = initialised(lambda: MLP(width=8, layers=1), make_generator(0))
+        data = fresh_batches(lambda n, g: torch.randn(n, 2, generator=g), batch_size=8, steps=3, seed=0)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+        list(train(net, data, denoising_objective(cosine(), "v"), optimizer, generator=make_generator(stream)))
+        return net
+
+    assert same_weights(trained(1), weights_of(trained(1)))
+    assert not same_weights(trained(1), weights_of(trained(2)))
+
+
+def test_mixed_precision_leaves_the_weights_in_single_precision(make_generator):
+    net = initialised(lambda: MLP(width=8, layers=1), make_generator(0))
+    seen = []
+
+    def loss(net, batch, generator):
+        seen.append(net.hidden(torch.zeros(1, 34)).dtype)
+        return denoising_objective(cosine(), "v")(net, batch, generator)
+
+    data = fresh_batches(lambda n, g: torch.randn(n, 2, generator=g), batch_size=8, steps=2, seed=0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    steps = list(train(net, data, loss, optimizer, generator=make_generator(1), dtype=torch.bfloat16))
+    assert seen == [torch.bfloat16, torch.bfloat16]
+    assert all(p.dtype == torch.float32 for p in net.parameters())
+    assert all(isinstance(step.loss, float) and math.isfinite(step.loss) for step in steps)
+
+
+def test_a_small_network_learns_one_gaussian_down_to_the_floor(make_generator):
+    """Against the exact denoiser at the same draws: what the network adds to the floor is under 1 % of it (0.2 % is usual)."""
+    path = cosine()
+    data = GaussianMixture(torch.ones(1), torch.tensor([[0.5, -1.0]]), torch.tensor([[[0.5, 0.3], [0.3, 0.4]]]))
+    net = initialised(lambda: MLP(width=32, layers=2), make_generator(0))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3, weight_decay=0)
+    ema, steps = EMA(net, 0.99), 800
+    drawn = fresh_batches(lambda n, g: data.sample(n, g)[0], batch_size=256, steps=steps, seed=0)
+    objective, schedule = denoising_objective(path, "v"), warmup_cosine(optimizer, steps=steps, warmup=20)
+    list(train(net, drawn, objective, optimizer, generator=make_generator(1), schedule=schedule, ema=ema))
+
+    (x0, _), t = data.sample(20_000, make_generator(2)), spread_times(20_000, path, make_generator(3))
+    x_t = path.perturb(x0, t, torch.randn(x0.shape, generator=make_generator(4)))
+    exact = mixture_denoiser(data, path)(x_t, t)
+    with torch.no_grad():
+        learned = from_network(ema.net, path, "v")(x_t, t)
+    floor = float(((exact - x0) ** 2).mean())
+    added = float(((learned - exact) ** 2).mean())
+    assert added < 0.01 * floor
+    untrained = path.alpha(t)[:, None] * x_t  # a network that says 0 for v
+    assert float(((untrained - exact) ** 2).mean()) > 0.3 * floor
+
+
+# --- which precision is faster ---------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock by which a step in one precision takes longer than in the other."""
+
+    def __init__(self, seconds):
+        self.seconds, self.now, self.running = seconds, 0.0, False
+
+    def __call__(self):
+        if self.running:
+            self.now += self.seconds[self.dtype]
+        self.running = not self.running
+        return self.now
+
+
+@pytest.mark.parametrize(("slow", "fast"), [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)])
+def test_faster_dtype_is_the_one_that_took_less_time(slow, fast, monkeypatch, make_generator):
+    clock = Clock({slow: 2.0, fast: 1.0})
+    monkeypatch.setattr(training.time, "perf_counter", clock)
+
+    def loss(net, batch, generator):
+        clock.dtype = net.out(torch.zeros(1, 8)).dtype
+        return denoising_objective(cosine(), "v")(net, batch, generator)
+
+    net = initialised(lambda: MLP(width=8, layers=1), make_generator(0)).eval()
+    before = weights_of(net)
+    assert faster_dtype(net, torch.zeros(4, 2), loss) == fast
+    assert same_weights(net, before) and not net.training
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_faster_dtype_measures_this_machine(make_generator):
+    net = initialised(lambda: MLP(width=8, layers=1), make_generator(0))
+    assert faster_dtype(net, torch.zeros(4, 2), denoising_objective(cosine(), "v")) in (torch.float32, torch.bfloat16)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path, make_generator):
+    """A network with statistics and integer counters, and the folder in which it was saved."""
+    net = initialised(Classifier, make_generator(0))
+    net(torch.randn(4, 1, 28, 28, generator=make_generator(1)))
+    save_weights(tmp_path / "new" / "folder", net, {"recipe": "some", "seed": 3})
+    return net, tmp_path / "new" / "folder"
+
+
+def other_classifier(make_generator):
+    return initialised(Classifier, make_generator(5))
+
+
+def test_what_was_saved_comes_back(saved, make_generator):
+    net, folder = saved
+    other = other_classifier(make_generator)
+    assert not same_weights(other, weights_of(net))
+    card = load_weights(str(folder), other)
+    assert same_weights(other, weights_of(net))
+    assert card == json.loads((folder / "card.json").read_text())
+    assert card["recipe"] == "some" and card["seed"] == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
+
+
+def test_weights_are_plain_safetensors(saved):
+    net, folder = saved
+    with safe_open(folder / "weights.safetensors", "pt") as file:
+        assert sorted(file.keys()) == sorted(net.state_dict())
+        for name, value in net.state_dict().items():
+            assert torch.equal(file.get_tensor(name), value)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
+def test_a_missing_file_is_named(saved, name):
+    net, folder = saved
+    (folder / name).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf"{name} is missing: folder must hold weights.safetensors and card.json"
+    ):
+        load_weights(folder, net)
+
+
+def test_damaged_weights_are_refused(saved, make_generator):
+    _, folder = saved
+    content = bytearray((folder / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "weights.safetensors").write_bytes(content)
+    other = other_classifier(make_generator)
+    before = weights_of(other)
+    with pytest.raises(ValueError, match=r"weights.safetensors is damaged: its SHA-256 is not the one in card.json"):
+        load_weights(folder, other)
+    assert same_weights(other, before)
+
+
+@pytest.mark.parametrize("make", [lambda: Classifier(classes=3), MLP], ids=["other size", "other kind"])
+def test_weights_of_another_network_are_refused_and_change_nothing(saved, make, make_generator):
+    _, folder = saved
+    other = initialised(make, make_generator(0))
+    before = weights_of(other)
+    with pytest.raises(ValueError, match=r"the weights in .*folder do not fit this network"):
+        load_weights(folder, other)
+    assert same_weights(other, before)
+
+
+def test_a_file_that_is_no_safetensors_is_refused_though_its_card_agrees(saved):
+    net, folder = saved
+    (folder / "weights.safetensors").write_bytes(b"nothing of the kind")
+    digest = hashlib.sha256(b"nothing of the kind").hexdigest()
+    (folder / "card.json").write_text(json.dumps({"sha256": digest}))
+    with pytest.raises(ValueError, match="do not fit this network"):
+        load_weights(folder, net)
+
+
+def half_written(weights, path, *rest):
+    path.write_bytes(b"half")
+    raise KeyboardInterrupt
+
+
+def disk_full(*_):
+    raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "accident", "error"),
+    [(training, "save_file", half_written, KeyboardInterrupt), (os, "replace", disk_full, OSError)],
+)
+def test_an_interrupted_write_leaves_the_old_files(saved, place, name, accident, error, monkeypatch, make_generator):
+    net, folder = saved
+    other = other_classifier(make_generator)
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, accident)
+        with pytest.raises(error):
+            save_weights(folder, other, {"recipe": "other"})
+    back = other_classifier(make_generator)
+    assert load_weights(folder, back)["recipe"] == "some" and same_weights(back, weights_of(net))
+    save_weights(folder, other, {"recipe": "other"})
+    assert load_weights(folder, back)["recipe"] == "other" and same_weights(back, weights_of(other))
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
+
+
+def test_a_card_that_json_cannot_hold_is_refused_before_anything_is_written(tmp_path, make_generator):
+    with pytest.raises(TypeError):
+        save_weights(tmp_path / "folder", other_classifier(make_generator), {"when": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_are_looked_for_in_order(tmp_path, monkeypatch):
+    """$MINIDIFF_DATA, then the repository above the working directory, then that of the package."""
+    repository, elsewhere = tmp_path / "course", tmp_path / "data"
+    (repository / "minidiff").mkdir(parents=True)
+    (repository / "minidiff" / "__init__.py").touch()
+    (repository / "notebooks").mkdir()
+    monkeypatch.chdir(repository / "notebooks")
+    monkeypatch.setenv("MINIDIFF_DATA", str(elsewhere))
+    assert repositories_above() == [repository]
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint 'digits-x' in .*minidiff.recipes digits-x` makes it"
+    ) as error:
+        checkpoint_folder("digits-x")
+    for folder in (elsewhere / "checkpoints", repository / "data" / "checkpoints"):
+        assert str(folder) in str(error.value)
+    for folder in (repository / "data" / "checkpoints", elsewhere / "checkpoints"):
+        (folder / "digits-x").mkdir(parents=True)
+        (folder / "digits-x" / "card.json").touch()
+        assert checkpoint_folder("digits-x") == folder / "digits-x"
+    monkeypatch.delenv("MINIDIFF_DATA")
+    assert checkpoint_folder("digits-x") == repository / "data" / "checkpoints" / "digits-x"

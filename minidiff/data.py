@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -276,7 +277,7 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
     path = stored_file(folder, name)
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({error}): delete it and run again") from error
     if hashlib.sha256(content).hexdigest() != MNIST_FILES[name][0]:
         raise ValueError(f"{path} does not hold the MNIST data (its SHA-256 differs): delete it and run again")

@@ -152,7 +152,7 @@ def test_reverse_kernel_is_bayes_rule_on_the_plane(path, make_generator):
     mixture, t, s = random_mixture(2, (2,), make_generator(0)), number(0.5), number(0.2)
     x_t = path.perturb(mixture.means[:1], t, normal((1, 2), make_generator(1)))
     kernel = exact.reverse_kernel(mixture, path, x_t, t, s)
-    side = np.linspace(-9, 9, 901)
+    side = np.linspace(-9, 9, 601)
     grid = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
     p = bayes_on_a_grid(mixture, x_t[0], alpha_and_sigma(path, t), alpha_and_sigma(path, s), grid)
     p /= p.sum() * (side[1] - side[0]) ** 2

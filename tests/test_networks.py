@@ -147,6 +147,19 @@ def test_every_output_pixel_sees_the_whole_image(side, make_generator):
         assert (gradient != 0).all()
 
 
+def test_skips_carry_detail_around_the_middle(make_generator):
+    """With nothing coming back up from the coarse level, every pixel still sees what is near it, and no more."""
+    net = shaken(lambda: UNet(**SMALL), make_generator)
+    for parameter in net.grow.parameters():
+        nn.init.zeros_(parameter)
+    net.norm_out = nn.Identity()  # normalisation looks at the whole image
+    for block in (*net.down[0], *net.up[0]):
+        block.norm_in = block.norm_out = nn.Identity()
+    x = torch.randn(1, 1, 28, 28, generator=make_generator(2)).requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x, torch.zeros(1))[0, 0, 14, 14], x)
+    assert gradient[0, 0, 14, 14] != 0 and gradient[0, 0, 0, 0] == 0
+
+
 @pytest.mark.parametrize("side", [9, 10, 27, 30])
 def test_unet_refuses_sides_that_it_cannot_halve(side, make_generator):
     net = fresh(lambda: UNet(**SMALL), make_generator)

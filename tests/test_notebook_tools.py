@@ -47,8 +47,8 @@ def test_nbval_report_tells_each_failure_by_its_name(tmp_path):
     build(tmp_path / "02_late.ipynb", "1", LATE)
     build(tmp_path / "03_stubborn.ipynb", STUBBORN, "1")
     build(tmp_path / "04_differs.ipynb", CHECK + "print('same')\nprint('new')", prints="same\nold\n")
-    build(tmp_path / "05_raises.ipynb", "find_mnist = 'asked for'\n1 / 0", "undefined")
-    build(tmp_path / "06_no_mnist.ipynb", "find_mnist = 'asked for'", CHECK + "print(1)", prints="2\n")
+    build(tmp_path / "05_raises.ipynb", "MnistUnavailable = 'asked for'\n1 / 0", "undefined")
+    build(tmp_path / "06_no_mnist.ipynb", "MnistUnavailable = 'asked for'", CHECK + "print(1)", prints="2\n")
     build(tmp_path / "13_longer_budget.ipynb", "import time\ntime.sleep(4)")
     (tmp_path / "conftest.py").write_text("import minidiff.data\nminidiff.data.find_mnist = lambda: None\n")
     options = ["-p", "tests.tools.nbval_report", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=3"]
@@ -138,7 +138,10 @@ def test_ctrl_c_ends_the_kernel_too(tmp_path):
     while not (started.exists() and started.read_text().endswith(".")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, printed = process.communicate(timeout=120)
+    try:
+        _, printed = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert printed == "interrupted: every kernel is stopped, no notebook is half written\n"
     with pytest.raises(ProcessLookupError):
@@ -177,7 +180,9 @@ def test_seeds_sets_the_number_of_threads(tmp_path, capsys, monkeypatch):
 
 def test_seeds_without_mnist_compares_the_runs_with_one_another(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("minidiff.data.find_mnist", lambda: None)
-    path = build(tmp_path / "13_digits.ipynb", CHECK + "find_mnist = 'asked for'\nprint('digits')", prints="MNIST\n")
+    path = build(
+        tmp_path / "13_digits.ipynb", CHECK + "MnistUnavailable = 'asked for'\nprint('digits')", prints="MNIST\n"
+    )
     assert notebooks.seeds([path], [0, 1], [1])
     printed = capsys.readouterr().out
     assert "13_digits: MNIST not found" in printed and "Every finding is the same in every run." in printed

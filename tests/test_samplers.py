@@ -194,9 +194,9 @@ def lines_off(x, mixture, generator):
 def test_an_exact_denoiser_returns_the_data(path, make_generator):
     """Along 5 lines, by the DKW bound: false alarms below 1e-8. Three steps fail the same bound."""
     mixture = random_mixture(3, (2,), make_generator(0))
-    denoise, x = mixture_denoiser(mixture, path), path.prior((5_000, 2), make_generator(1)).double()
+    denoise, x = mixture_denoiser(mixture, path), path.prior((4_000, 2), make_generator(1)).double()
     for sampler in (ancestral, ddim):
-        samples = last(sampler(denoise, path, x, falling(200), generator=make_generator(2)))
+        samples = last(sampler(denoise, path, x, falling(150), generator=make_generator(2)))
         assert lines_off(samples, mixture, make_generator(3)) == 0
     rough = last(ancestral(denoise, path, x, falling(3), generator=make_generator(2)))
     assert lines_off(rough, mixture, make_generator(3)) > 0

@@ -443,7 +443,7 @@ def test_mixed_precision_leaves_the_weights_in_single_precision(make_generator):
 
 
 def test_a_small_network_learns_one_gaussian_down_to_the_floor(make_generator):
-    """Against the exact denoiser at the same draws: what the network adds to the floor is under 1 % of it (0.2 % is usual)."""
+    """Against the exact denoiser at the same draws, the network adds less than 1 % to the floor (0.2 % is usual)."""
     path = cosine()
     data = GaussianMixture(torch.ones(1), torch.tensor([[0.5, -1.0]]), torch.tensor([[[0.5, 0.3], [0.3, 0.4]]]))
     net = initialised(lambda: MLP(width=32, layers=2), make_generator(0))

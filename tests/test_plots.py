@@ -1,0 +1,171 @@
+"""The drawing functions: what they draw is what they were given, and no figure is left behind."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
+
+from minidiff import plots
+
+
+@pytest.fixture(autouse=True)
+def every_figure_is_accounted_for():
+    """Those that a test asked for are closed here; those that a function made in passing would be found."""
+    assert plt.get_fignums() == []
+    with plt.rc_context():
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    figure, (ax,) = plots.panels()
+    yield ax
+    figure.canvas.draw()  # all that was asked for can be drawn
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_panels_are_axes_of_the_size_and_titles_asked_for():
+    figure, axes = plots.panels(2, 3, size=(2.0, 1.5), titles=["a", "b"])
+    assert axes.shape == (6,)
+    assert figure.get_size_inches().tolist() == [6.0, 3.0]
+    assert [ax.get_title() for ax in axes] == ["a", "b", "", "", "", ""]
+
+
+def test_colours_have_one_meaning_each():
+    meanings = [plots.DATA, plots.NOISE, plots.TRUTH, plots.LEARNED, plots.OTHER]
+    assert len({to_rgb(colour) for colour in meanings}) == 5
+
+
+def test_points_are_scattered_where_they_lie(ax, make_generator):
+    x = torch.randn(20, 2, generator=make_generator(0)).requires_grad_()
+    plots.points(ax, x, colour=plots.LEARNED, label="learned", window=3.0)
+    (drawn,) = ax.collections
+    np.testing.assert_allclose(drawn.get_offsets(), x.detach().numpy(), rtol=1e-6)
+    assert to_hex(drawn.get_facecolor()[0]) == to_hex(plots.LEARNED)
+    assert ax.get_xlim() == ax.get_ylim() == (-3.0, 3.0)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["learned"]
+
+
+def test_points_without_a_label_have_no_legend(ax):
+    plots.points(ax, torch.zeros(3, 2))
+    assert ax.get_legend() is None
+
+
+def test_point_rows_put_labels_left_and_titles_above(make_generator):
+    x = torch.randn(5, 10, 2, generator=make_generator(0))
+    figure = plots.point_rows({"forward": list(x[:3]), "reverse": list(x[3:])}, titles=["t = 0", "t = 1"])
+    axes = np.array(figure.axes).reshape(2, 3)
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["forward", "reverse"]
+    assert [ax.get_title() for ax in axes[0]] == ["t = 0", "t = 1", ""]
+    for ax, part in zip([*axes[0], *axes[1, :2]], x, strict=True):
+        np.testing.assert_allclose(ax.collections[0].get_offsets(), part.numpy(), rtol=1e-6)
+    assert not axes[1, 2].collections
+
+
+def test_density_draws_contours_that_halve(ax):
+    plots.density(ax, lambda x: -(x**2).sum(1) / 2, window=2.0, cells=41)
+    (contours,) = ax.collections
+    np.testing.assert_allclose(contours.levels[1:] / contours.levels[:-1], 2)
+    assert contours.levels[-1] == pytest.approx(1)  # the density at the centre, which is a cell of the grid
+    assert ax.get_xlim() == (-2.0, 2.0)
+
+
+@pytest.mark.parametrize("scale", [None, 4.0])
+def test_arrows_start_at_points_and_show_vectors(ax, scale, make_generator):
+    x, vectors = torch.randn(2, 6, 2, generator=make_generator(0))
+    plots.arrows(ax, x, vectors, scale=scale, label="score")
+    (drawn,) = ax.collections
+    np.testing.assert_allclose(drawn.get_offsets(), x.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(np.stack([drawn.U, drawn.V], 1), vectors.numpy(), rtol=1e-6)
+    assert drawn.scale == scale and drawn.get_label() == "score"
+
+
+@pytest.mark.parametrize(
+    ("log", "scales"), [("", ("linear", "linear")), ("x", ("log", "linear")), ("xy", ("log", "log"))]
+)
+def test_curves_are_labelled_lines_with_the_truth_dashed(ax, log, scales):
+    x = torch.tensor([1.0, 2.0, 3.0])
+    plots.curves(ax, x, {"net": x**2, "floor": [1.0, 1.0, 2.0]}, xlabel="t", ylabel="loss", log=log, truth="floor")
+    net, floor = ax.get_lines()
+    assert net.get_ydata().tolist() == [1, 4, 9] and floor.get_ydata().tolist() == [1, 1, 2]
+    assert net.get_xdata().tolist() == floor.get_xdata().tolist() == [1, 2, 3]
+    assert floor.get_linestyle() == "--" and floor.get_color() == plots.TRUTH
+    assert net.get_linestyle() == "-" and net.get_color() != plots.TRUTH
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("t", "loss")
+    assert (ax.get_xscale(), ax.get_yscale()) == scales
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["net", "floor"]
+
+
+def test_one_curve_needs_no_legend(ax):
+    plots.curves(ax, [0, 1], {"only": [0, 1]}, xlabel="x", ylabel="y")
+    assert ax.get_legend() is None
+
+
+@pytest.mark.parametrize("span", [None, (-2.0, 2.0)])
+def test_histogram_is_a_density_under_an_exact_one(ax, span, make_generator):
+    x = torch.randn(500, generator=make_generator(0))
+    low, high = span or (float(x.min()), float(x.max()))
+    plots.histogram(ax, {"samples": x}, xlabel="x", bins=20, span=span, exact=lambda g: torch.exp(-(g**2) / 2))
+    heights, _ = np.histogram(x.numpy(), bins=20, range=(low, high), density=True)
+    outline = ax.patches[0].get_xy()
+    assert outline[:, 1].max() == pytest.approx(heights.max(), rel=1e-5)
+    (exact,) = ax.get_lines()
+    assert exact.get_xdata()[[0, -1]] == pytest.approx([low, high])
+    np.testing.assert_allclose(exact.get_ydata(), np.exp(-(exact.get_xdata() ** 2) / 2), rtol=1e-5)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "density")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["samples", "exact"]
+
+
+def test_image_grid_lays_images_out_row_by_row(ax):
+    x = torch.linspace(-1, 1, 5)[:, None, None, None].expand(5, 1, 3, 4)
+    plots.image_grid(ax, x, columns=2)
+    mosaic = ax.images[0].get_array()
+    assert mosaic.shape == (3 * 4, 2 * 5)  # a line of one pixel below and right of each image
+    for i in range(5):
+        row, column = divmod(i, 2)
+        tile = mosaic[4 * row : 4 * row + 3, 5 * column : 5 * column + 4]
+        np.testing.assert_allclose(tile, float(x[i, 0, 0, 0]))
+    assert (mosaic[8:, 5:] == -1).all() and (mosaic[3] == -1).all()
+    assert ax.images[0].get_clim() == (-1, 1)
+
+
+def test_image_rows_are_labelled_grids():
+    figure = plots.image_rows({"real": torch.zeros(4, 1, 8, 8), "drawn": torch.ones(7, 1, 8, 8)}, columns=4)
+    assert [ax.get_ylabel() for ax in figure.axes] == ["real", "drawn"]
+    assert [ax.images[0].get_array().shape for ax in figure.axes] == [(9, 36), (18, 36)]
+
+
+def square(level):
+    figure, (ax,) = plots.panels(size=(1.0, 1.0))
+    ax.imshow(np.full((2, 2), level), vmin=0, vmax=1)
+    return figure
+
+
+def test_png_is_a_picture_of_the_size_of_the_figure_and_closes_it():
+    picture = Image.open(io.BytesIO(plots.png(square(0.5))))
+    assert picture.format == "PNG" and picture.size == (80, 80)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
+def test_gif_is_an_endless_loop_of_all_frames_and_closes_them(kind):
+    content = plots.gif(kind([square(level) for level in (0.0, 0.5, 1.0)]), milliseconds=70)
+    film = Image.open(io.BytesIO(content))
+    assert content[:6] == b"GIF89a" and film.format == "GIF"
+    assert film.n_frames == 3 and film.size == (80, 80)
+    assert film.info["loop"] == 0 and film.info["duration"] == 70
+    assert plt.get_fignums() == []
+
+
+def test_gif_draws_one_figure_at_a_time():
+    def frames():
+        for level in (0.0, 0.5, 1.0):
+            assert plt.get_fignums() == []
+            yield square(level)
+
+    assert Image.open(io.BytesIO(plots.gif(frames()))).n_frames == 3

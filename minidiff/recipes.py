@@ -84,7 +84,7 @@ def classifier_training(images: Images, *, steps: int, seed: int = 0) -> tuple[E
 
 def load_classifier() -> Classifier:
     """The shipped classifier, ready to use."""
-    net = Classifier().eval().requires_grad_(False)
+    net = initialised(Classifier, generator(0)).eval().requires_grad_(False)
     load_weights(checkpoint_folder("mnist-classifier"), net)
     return net
 

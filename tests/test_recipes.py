@@ -7,9 +7,9 @@ import nbformat
 import pytest
 import torch
 
-from minidiff import recipes
+from minidiff import generator, recipes
 from minidiff.data import Images, find_mnist, mnist
-from minidiff.networks import Classifier
+from minidiff.networks import Classifier, initialised
 from minidiff.training import load_weights
 from tests.tools.notebooks import execute
 
@@ -34,7 +34,7 @@ def small_world(monkeypatch):
 
 def test_the_classifier_recipe_writes_weights_and_card(small_world, tmp_path, capsys):
     recipes.main(["mnist-classifier", "--out", str(tmp_path / "mnist-classifier"), "--steps", "3"])
-    card = load_weights(tmp_path / "mnist-classifier", Classifier())
+    card = load_weights(tmp_path / "mnist-classifier", initialised(Classifier, generator(0)))
     assert card["recipe"]["steps made"] == 3
     assert 0 <= card["result"]["test accuracy"] <= 1
     assert card["command"] == "python -m minidiff.recipes mnist-classifier"
@@ -83,7 +83,7 @@ def test_the_same_seed_trains_the_same_digit_network():
 
 def test_a_distance_needs_twice_as_many_test_images():
     with pytest.raises(ValueError, match="samples must hold at most 75 images, half the test set, but holds 100"):
-        recipes.digit_distance(torch.zeros(100, 1, 28, 28), torch.zeros(150, 1, 28, 28), Classifier())
+        recipes.digit_distance(torch.zeros(100, 1, 28, 28), torch.zeros(150, 1, 28, 28), recipes.load_classifier())
 
 
 def test_the_picture_of_the_readme_is_drawn(tmp_path):

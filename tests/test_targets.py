@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from minidiff.exact import posterior_mean, score
+from minidiff.paths import GaussianPath
 from minidiff.targets import coefficients, network_output, solve, target
 from tests.cases import KINDS, PATHS, every_kind, every_path, every_shape, inner_times, normal, number, random_mixture
 
@@ -143,6 +144,17 @@ def test_a_score_under_great_noise_is_harmless(make_generator):
     x0, eps, t = normal((3, 2), make_generator(0)).float(), normal((3, 2), make_generator(1)).float(), torch.tensor(1.0)
     found = solve("score", VE, target("score", VE, x0, eps, t), VE.perturb(x0, t, eps), t)
     torch.testing.assert_close(found.x0, x0, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e8])
+def test_what_is_refused_does_not_depend_on_the_units_of_a_path(unit, make_generator):
+    path = GaussianPath(alpha=lambda t: unit * COSINE.alpha(t), sigma=lambda t: unit * COSINE.sigma(t))
+    x0, eps, t = normal((3, 2), make_generator(0)), normal((3, 2), make_generator(1)), number(0.5)
+    for kind in KINDS:
+        found = solve(kind, path, target(kind, path, x0, eps, t), path.perturb(x0, t, eps), t)
+        close(found.x0, x0)
+    with pytest.raises(ValueError, match="a prediction of eps does not determine"):
+        solve("eps", path, eps, x0, number(1.0))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "", None])

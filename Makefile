@@ -3,8 +3,10 @@
 #   make lab PYTHON=python3.12        choose the Python that .venv is made with (3.11 to 3.14)
 #   make test NOTEBOOKS="05 06"       only the notebooks whose names begin so; also for course, notebooks and seeds
 
-# OpenMP threads spin while they wait. On a machine that does anything else, that makes training ten times as slow.
-export OMP_WAIT_POLICY = PASSIVE
+# How long a thread of OpenMP (GNU's, which PyTorch uses on Linux) spins before it sleeps. By default so long that training
+# beside another busy program takes ten times as long; with no spinning at all (OMP_WAIT_POLICY=PASSIVE), small networks
+# take twice as long on an idle machine. This is some tens of microseconds, and costs little in either case.
+export GOMP_SPINCOUNT = 10000
 
 VENV = .venv
 INSTALLED = $(VENV)/installed

@@ -30,6 +30,7 @@ from minidiff.targets import Target, network_output, target
 __all__ = [
     "EMA",
     "Batch",
+    "DrawTimes",
     "Loss",
     "TrainStep",
     "batches",
@@ -62,6 +63,7 @@ class TrainStep(NamedTuple):
 
 
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> (B,)
+DrawTimes = Callable[[int, GaussianPath, torch.Generator], Tensor]  # -> (B,)
 
 # Losses
 
@@ -88,14 +90,14 @@ def spread_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tens
     return 1 - (1 - path.t_min) * u
 
 
-def denoising_objective(path: GaussianPath, kind: Target) -> Loss:
+def denoising_objective(path: GaussianPath, kind: Target, draw_times: DrawTimes = spread_times) -> Loss:
     """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
 
-    Notebook 07.
+    draw_times: times that are not uniform put the training where a network needs it. Notebooks 07 and 13.
     """
 
     def loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        t = spread_times(len(batch.x0), path, generator).to(batch.x0)
+        t = draw_times(len(batch.x0), path, generator).to(batch.x0)
         eps = noise_like(batch.x0, generator)
         return denoising_loss(net, path, batch.x0, t, eps, kind=kind, y=batch.y)
 

@@ -3,7 +3,7 @@
 import os
 import random
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch loads OpenMP
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as make sets it; before PyTorch loads OpenMP
 
 import hypothesis
 import matplotlib

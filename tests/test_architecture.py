@@ -284,7 +284,7 @@ def test_everything_runs_in_double_precision(name, make_generator):
     path = PATHS[name]
     x, t = torch.ones(2, 1, 8, 8).double(), torch.full((2,), 0.5).double()
     with torch.random.fork_rng(devices=[]):
-        net = UNet(widths=(8,), blocks=1).double()
+        net = UNet(widths=(16,), blocks=1).double()
     assert denoising_loss(net, path, x, t, x, kind="v").dtype == torch.float64
     step = ancestral_step(lambda x_t, t: x_t, path, x, t[0], t[0] / 2, generator=make_generator(0))
     assert step.x.dtype == torch.float64

@@ -35,7 +35,7 @@ def test_an_unknown_kind_is_refused_before_any_sampling():
         from_network(nn.Identity(), cosine(), "noise")
 
 
-@pytest.mark.parametrize("make", [MLP, lambda: UNet(widths=(8, 16), blocks=1)], ids=["mlp", "unet"])
+@pytest.mark.parametrize("make", [MLP, lambda: UNet(widths=(16, 32), blocks=1)], ids=["mlp", "unet"])
 def test_networks_fit_and_their_gradients_pass(make, make_generator):
     net = initialised(make, make_generator(0))
     shape = (3, 2) if isinstance(net, MLP) else (3, 1, 8, 8)

@@ -9,7 +9,7 @@ from torch import nn
 from minidiff.networks import MLP, Classifier, NoiseLevelEmbedding, ResidualBlock, SelfAttention, UNet, initialised
 from minidiff.schedules import ddpm_linear
 
-SMALL = {"widths": (8, 16), "blocks": 1}
+SMALL = {"widths": (16, 32), "blocks": 1}
 CASES = {
     "mlp": (MLP, (5, 2)),
     "mlp on a line": (lambda: MLP(1, width=8, layers=1), (4, 1)),
@@ -17,8 +17,8 @@ CASES = {
     "unet 8x8": (lambda: UNet(**SMALL), (3, 1, 8, 8)),
     "unet 28x28": (lambda: UNet(**SMALL), (2, 1, 28, 28)),
     "unet 12x20 in colour": (lambda: UNet(channels=3, **SMALL), (2, 3, 12, 20)),
-    "unet of one level": (lambda: UNet(widths=(8,)), (2, 1, 6, 6)),
-    "unet of three levels": (lambda: UNet(widths=(8, 16, 24), blocks=2), (2, 1, 16, 16)),
+    "unet of one level": (lambda: UNet(widths=(16,)), (2, 1, 6, 6)),
+    "unet of three levels": (lambda: UNet(widths=(16, 32, 48), blocks=2), (2, 1, 16, 16)),
     "unet of whole pixels": (lambda: UNet(patch=1, **SMALL), (2, 1, 6, 6)),
 }
 every_network = pytest.mark.parametrize(("make", "shape"), CASES.values(), ids=CASES)
@@ -168,9 +168,9 @@ def test_unet_refuses_sides_that_it_cannot_halve(side, make_generator):
             net(torch.zeros(2, 1, height, width), torch.zeros(2))
 
 
-@pytest.mark.parametrize("widths", [(), (12,), (8, 20)])
+@pytest.mark.parametrize("widths", [(), (24,), (16, 40), (0,)])
 def test_unet_refuses_widths_that_groups_do_not_divide(widths):
-    with pytest.raises(ValueError, match="widths must be one or more multiples of 8, but are"):
+    with pytest.raises(ValueError, match="widths must be one or more multiples of 16, but are"):
         UNet(widths=widths)
 
 
@@ -181,38 +181,39 @@ def test_mlp_refuses_sizes_below_1(sizes):
 
 
 def test_blocks_start_as_the_identity(make_generator):
-    x, embedding = torch.randn(2, 8, 4, 4, generator=make_generator(0)), torch.ones(2, 6)
-    assert torch.equal(fresh(lambda: ResidualBlock(8, 6), make_generator)(x, embedding), x)
-    assert torch.equal(fresh(lambda: SelfAttention(8), make_generator)(x), x)
+    x, embedding = torch.randn(2, 32, 4, 4, generator=make_generator(0)), torch.ones(2, 6)
+    assert torch.equal(fresh(lambda: ResidualBlock(32, 6), make_generator)(x, embedding), x)
+    assert torch.equal(fresh(lambda: SelfAttention(32), make_generator)(x), x)
 
 
 def test_a_block_scales_and_shifts_by_the_noise_level(make_generator):
-    """DDPM's block with Nichol & Dhariwal's modulation, written out."""
-    block, f = shaken(lambda: ResidualBlock(8, 6), make_generator), nn.functional
-    x, embedding = torch.randn(2, 8, 4, 4, generator=make_generator(2)), torch.randn(2, 6, generator=make_generator(3))
-    h = block.conv_in(f.silu(f.group_norm(x, 8, block.norm_in.weight, block.norm_in.bias)))
-    h = f.group_norm(h, 8, block.norm_out.weight, block.norm_out.bias)
+    """DDPM's block with Nichol & Dhariwal's modulation, written out; 16 channels to a group."""
+    block, f = shaken(lambda: ResidualBlock(32, 6), make_generator), nn.functional
+    x, embedding = torch.randn(2, 32, 4, 4, generator=make_generator(2)), torch.randn(2, 6, generator=make_generator(3))
+    h = block.conv_in(f.silu(f.group_norm(x, 2, block.norm_in.weight, block.norm_in.bias)))
+    h = f.group_norm(h, 2, block.norm_out.weight, block.norm_out.bias)
     modulation = embedding @ block.modulation.weight.T + block.modulation.bias
-    h = h * (1 + modulation[:, :8, None, None]) + modulation[:, 8:, None, None]
-    torch.testing.assert_close(block(x, embedding), x + block.conv_out(f.silu(h)))
+    h = h * (1 + modulation[:, :32, None, None]) + modulation[:, 32:, None, None]
+    torch.testing.assert_close(block(x, embedding), x + block.conv_out(f.silu(h)), rtol=1e-5, atol=1e-5)
 
 
 def test_attention_is_its_softmax_over_all_positions(make_generator):
     """Vaswani et al., equation 1, head by head and position by position."""
-    attention = shaken(lambda: SelfAttention(8, heads=2), make_generator)
-    x = torch.randn(2, 8, 3, 3, generator=make_generator(2))
-    q, k, v = attention.qkv(attention.norm(x)).flatten(2).chunk(3, dim=1)  # (2, 8, 9) each
+    attention = shaken(lambda: SelfAttention(16, heads=2), make_generator)
+    x = torch.randn(2, 16, 3, 3, generator=make_generator(2))
+    tokens = attention.norm(x).flatten(2).mT  # (2, 9, 16)
+    q, k, v = attention.qkv(tokens).chunk(3, dim=2)  # (2, 9, 16) each
     heads = []
-    for head in (slice(0, 4), slice(4, 8)):
-        weights = torch.softmax(q[:, head].mT @ k[:, head] / 4**0.5, dim=-1)  # (2, 9, 9)
-        heads.append(v[:, head] @ weights.mT)
-    expected = x + attention.out(torch.cat(heads, dim=1).reshape(x.shape))
+    for head in (slice(0, 8), slice(8, 16)):
+        weights = torch.softmax(q[:, :, head] @ k[:, :, head].mT / 8**0.5, dim=-1)  # (2, 9, 9)
+        heads.append(weights @ v[:, :, head])
+    expected = x + attention.out(torch.cat(heads, dim=2)).mT.reshape(x.shape)
     torch.testing.assert_close(attention(x), expected)
 
 
 def test_attention_is_blind_to_the_order_of_positions(make_generator):
-    attention = shaken(lambda: SelfAttention(8), make_generator)
-    x = torch.randn(2, 8, 4, 4, generator=make_generator(2))
+    attention = shaken(lambda: SelfAttention(16), make_generator)
+    x = torch.randn(2, 16, 4, 4, generator=make_generator(2))
     order = torch.randperm(16, generator=make_generator(3))
     moved = attention(x.flatten(2)[:, :, order].reshape(x.shape))
     torch.testing.assert_close(moved.flatten(2), attention(x).flatten(2)[:, :, order])

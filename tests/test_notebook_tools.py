@@ -41,9 +41,9 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_nbval_report_tells_each_failure_by_its_name(tmp_path):
-    passive = "import os\nassert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
+    spinning = "import os\nassert os.environ['GOMP_SPINCOUNT'] == '10000'"
     bar = "import sys\nprint('10%|#', file=sys.stderr)\nprint(1)"
-    build(tmp_path / "01_fine.ipynb", passive, CHECK + bar, prints="1\n")
+    build(tmp_path / "01_fine.ipynb", spinning, CHECK + bar, prints="1\n")
     build(tmp_path / "02_late.ipynb", "1", LATE)
     build(tmp_path / "03_stubborn.ipynb", STUBBORN, "1")
     build(tmp_path / "04_differs.ipynb", CHECK + "print('same')\nprint('new')", prints="same\nold\n")

@@ -81,6 +81,14 @@ def test_the_same_seed_trains_the_same_digit_network():
     assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
 
 
+def test_the_ddpm_learns_and_walks_at_times_whose_squares_are_evenly_spread(make_generator):
+    """1,000 times, one in each thousandth of t^2; and 50 steps, each of 1/50 of t^2."""
+    squares = recipes.noisy_times(1000, recipes.PATH, make_generator(0)).double() ** 2
+    assert torch.equal((squares * 1000).ceil().sort().values, torch.arange(1, 1001).double())
+    walk = recipes.falling_times(50).double() ** 2
+    torch.testing.assert_close(walk, torch.linspace(1, 0, 51).double(), atol=1e-6, rtol=0)
+
+
 def test_a_distance_needs_twice_as_many_test_images():
     with pytest.raises(ValueError, match="samples must hold at most 75 images, half the test set, but holds 100"):
         recipes.digit_distance(torch.zeros(100, 1, 28, 28), torch.zeros(150, 1, 28, 28), recipes.load_classifier())
@@ -127,7 +135,7 @@ def test_notebook_13_runs_without_mnist_and_says_so(tmp_path):
     """The whole notebook, with fewer steps, on the 8x8 digits."""
     notebook = nbformat.read(REPOSITORY / "notebooks" / "13_ddpm_mnist.ipynb", as_version=4)
     for cell in notebook.cells:
-        cell.source = cell.source.replace("STEPS = 2200", "STEPS = 60").replace("1001)", "101)")
+        cell.source = cell.source.replace("STEPS = 1500", "STEPS = 60").replace("1001)", "101)")
     assert any("STEPS = 60" in cell.source for cell in notebook.cells)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT_MNIST))
     nbformat.write(notebook, tmp_path / "13_ddpm_mnist.ipynb")

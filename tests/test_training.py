@@ -151,12 +151,17 @@ def test_each_spread_time_is_uniform(path, make_generator):
         assert uniform < dkw_bound(2_000)
 
 
+def early_times(n, path, generator):
+    return 0.5 * torch.rand(n, generator=generator)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_denoising_objective_is_the_loss_at_spread_times_and_fresh_noise(dtype, make_generator):
+@pytest.mark.parametrize(("given", "draw_times"), [((), spread_times), ((early_times,), early_times)])
+def test_denoising_objective_is_the_loss_at_the_times_drawn_and_fresh_noise(dtype, given, draw_times, make_generator):
     x0, path = torch.randn(6, 1, 8, 8, generator=make_generator(0)).to(dtype), cosine()
-    losses = denoising_objective(path, "v")(Wavy(), Batch(x0, 0.5), make_generator(1))
+    losses = denoising_objective(path, "v", *given)(Wavy(), Batch(x0, 0.5), make_generator(1))
     g = make_generator(1)
-    t = spread_times(6, path, g).to(dtype)
+    t = draw_times(6, path, g).to(dtype)
     eps = torch.randn(x0.shape, generator=g, dtype=dtype)
     torch.testing.assert_close(losses, denoising_loss(Wavy(), path, x0, t, eps, kind="v", y=0.5))
 

@@ -99,6 +99,8 @@ def harmonic(stiffness: float | Tensor, centre: float | Tensor = 0.0) -> Potenti
     matrix, centre = _checked_stiffness(stiffness), torch.as_tensor(centre, dtype=torch.float64)
 
     def potential(x: Tensor) -> Tensor:
+        if centre.shape not in ((), x.shape[1:]):
+            raise ValueError(f"centre must be a number or (d,) to go with {describe(x)}, but is {describe(centre)}")
         offset, k = x - centre.to(x), matrix.to(x)
         return 0.5 * (offset * (offset @ k if k.ndim else k * offset)).sum(dim=1)
 
@@ -134,6 +136,8 @@ def mueller_brown(scale: float = 1.0) -> Potential:
     _check_number("scale", scale)
 
     def potential(x: Tensor) -> Tensor:
+        if x.shape[1] != 2:
+            raise ValueError(f"x must have shape (B, 2), but is {describe(x)}")
         height, a, b, c, x0, y0 = MUELLER_BROWN.to(x).T
         dx, dy = x[:, :1] - x0, x[:, 1:2] - y0
         return scale * (height * torch.exp(a * dx**2 + b * dx * dy + c * dy**2)).sum(dim=1)
@@ -150,14 +154,19 @@ def force(potential: Potential, x: Tensor) -> Tensor:
         x = x.detach().requires_grad_()
         energy = potential(x)
         if not isinstance(energy, Tensor) or energy.shape != x.shape[:1]:
-            raise ValueError(f"potential must return energies of shape {tuple(x.shape[:1])}, but is {describe(energy)}")
+            raise ValueError(
+                f"potential must return energies of shape {tuple(x.shape[:1])}, but returned {describe(energy)}"
+            )
+        if not energy.requires_grad:
+            raise ValueError("potential must be made of x by differentiable operations, but does not depend on it")
         (gradient,) = torch.autograd.grad(energy.sum(), x)
-    return gradient.neg_()
+    return -gradient
 
 
 # --- walkers ---------------------------------------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def random_walk(
     step: Callable[[tuple[int, ...], torch.Generator], Tensor],
     x: Tensor,
@@ -278,16 +287,19 @@ def driven(
     Taught in notebook 04. Work is U_new(x) - U_old(x) at each change (Jarzynski 1997). x: (B, d), in equilibrium in
     the first potential. protocol: N + 1 parameters, such as stiffnesses; potential_of makes a potential of one. relax:
     (x, parameter, generator) -> x, the dynamics of one step, such as `overdamped_step` or `OrnsteinUhlenbeck.sample`;
-    Jarzynski's equality is exact where it leaves the equilibrium alone. Yields N states, work summed, (B,).
+    Jarzynski's equality is exact where it leaves the equilibrium alone. Yields N states; work is float64.
     """
     _check_walkers(x, generator=generator)
     protocol = list(protocol)
     if len(protocol) < 2:
         raise ValueError(f"protocol must hold at least 2 parameters, but holds {len(protocol)}")
-    work = x.new_zeros(len(x))
+    work = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for old, new in itertools.pairwise(protocol):
-        work = work + potential_of(new)(x) - potential_of(old)(x)
-        x = relax(x, new, generator)
+        work = work + _energies(potential_of(new), x) - _energies(potential_of(old), x)
+        relaxed = relax(x, new, generator)
+        if not isinstance(relaxed, Tensor) or relaxed.shape != x.shape:
+            raise ValueError(f"relax must return positions of shape {tuple(x.shape)}, but returned {describe(relaxed)}")
+        x = relaxed
         yield Driven(x, work)
 
 
@@ -383,8 +395,11 @@ class Grid:
     cells: tuple[int, ...]
 
     def __post_init__(self):
-        if len(self.bounds) != len(self.cells) or len(self.cells) not in (1, 2):
-            raise ValueError(f"bounds and cells must name 1 or 2 axes, but are {self.bounds} and {self.cells}")
+        if np.shape(self.cells) not in ((1,), (2,)) or np.shape(self.bounds) != (len(self.cells), 2):
+            raise ValueError(
+                "bounds must be a pair (low, high) and cells a number for each of 1 or 2 axes, such as ((-3, 3),) and "
+                f"(60,), but are {self.bounds} and {self.cells}"
+            )
         for (low, high), n in zip(self.bounds, self.cells, strict=True):
             if not -math.inf < low < high < math.inf:
                 raise ValueError(f"bounds must be (low, high), low < high, on each axis, but are {self.bounds}")
@@ -628,12 +643,12 @@ def _checked_mass(mass: float | Tensor, v: Tensor) -> Tensor:
 
 
 def _energies(potential: Potential, points: Tensor) -> Tensor:
-    """The energies of the points of a grid, (N,), in float64, after a check."""
+    """The energies of points, (N,), in float64, after a check."""
     energies = potential(points)
-    check_finite(energies, "potential on the grid")
+    check_finite(energies, "what potential returns")
     if energies.shape != points.shape[:1]:
         raise ValueError(
-            f"potential must return energies of shape {tuple(points.shape[:1])}, but is {describe(energies)}"
+            f"potential must return energies of shape {tuple(points.shape[:1])}, but returned {describe(energies)}"
         )
     return energies.detach().double()
 
@@ -654,5 +669,5 @@ def _counts(x: Tensor, grid: Grid) -> Tensor:
 
 def _check_density(p: Tensor, grid: Grid, name: str) -> None:
     check_finite(p, name)
-    if tuple(p.shape) != grid.cells or bool((p < 0).any()):
+    if tuple(p.shape) != tuple(grid.cells) or bool((p < 0).any()):
         raise ValueError(f"{name} must be a density >= 0 in the shape {grid.cells}, but is {describe(p)}")

@@ -129,9 +129,9 @@ def ring(radius: float = 1.0, stiffness: float = 1.0) -> Potential:
 
 
 def mueller_brown(scale: float = 1.0) -> Potential:
-    """Three wells on a bent path (Mueller & Brown 1979), a test of chemistry, times `scale`. x: (B, 2). Notebook 02.
+    """Three wells on a bent path (Mueller & Brown 1979), a test of path finders, times `scale`. Notebook 02.
 
-    At scale 1 the energies run from -147 at the deepest minimum to -41 at the higher saddle.
+    x: (B, 2). At scale 1 the energies run from -147 at the deepest minimum to -41 at the higher saddle.
     """
     _check_number("scale", scale)
 
@@ -223,8 +223,8 @@ def overdamped_langevin(
     """dx = -mobility grad U dt + sqrt(2 mobility temperature) dw, by Euler-Maruyama (Leimkuhler & Matthews, eq. 2).
 
     Taught in notebook 02. x: (B, d). Yields `steps` positions, (B, d). Its law settles into exp(-U / temperature) as
-    dt -> 0; in a harmonic well the variance comes out too large by 1 / (1 - mobility stiffness dt / 2). At
-    temperature 0 it is gradient descent.
+    dt -> 0; in a harmonic well the variance comes out too large by 1 / (1 - mobility stiffness dt / 2), and where dt
+    exceeds 2 / (mobility stiffness) walkers run away to infinity. At temperature 0 it is gradient descent.
     """
     _check_walkers(x, steps=steps, generator=generator)
     _check_number("temperature", temperature, zero=True)

@@ -697,8 +697,8 @@ def positions(state):
 @every_loop
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_loop_yields_states_that_stay_and_leaves_its_input_and_gradients_alone(loop, dtype, make_generator):
-    x = normal((6, 2), make_generator(0)).to(dtype)
-    start, kept, copies = x.clone(), [], []
+    x = normal((6, 2), make_generator(0)).to(dtype).requires_grad_()  # no history is built, even so
+    start, kept, copies = x.detach().clone(), [], []
     for state in loop(x, make_generator(1)):
         assert torch.is_grad_enabled() and not positions(state).requires_grad
         assert positions(state).dtype == dtype and positions(state).shape == x.shape

@@ -54,6 +54,11 @@ def random_mixture(components: int, shape: tuple[int, ...], generator: torch.Gen
     return GaussianMixture(weights / weights.sum(), normal((components, *shape), generator), covariances)
 
 
+def assert_close(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:
+    """Fail unless a and b agree in shape, type and every element, to `tolerance` absolutely plus relatively."""
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
 def farthest_from_cdf(samples: Tensor, cdf: Callable[[np.ndarray], np.ndarray]) -> float:
     """sup |F_n - F| of numbers, (n,), against their exact distribution (the Kolmogorov-Smirnov statistic)."""
     x = np.sort(samples.double().numpy())

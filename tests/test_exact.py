@@ -14,6 +14,7 @@ from minidiff import exact
 from minidiff.exact import GaussianMixture
 from tests.cases import (
     PATHS,
+    assert_close,
     dkw_bound,
     every_path,
     farthest_from_cdf,
@@ -29,10 +30,6 @@ SHAPES = {"1": (1,), "2": (2,), "64": (1, 8, 8)}
 every_dimension = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 WITHOUT_VE = {name: path for name, path in PATHS.items() if path is not VE}
 to_clean_data = pytest.mark.parametrize("path", WITHOUT_VE.values(), ids=WITHOUT_VE)
-
-
-def close(a, b, tolerance=1e-8):
-    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 @pytest.fixture
@@ -69,11 +66,11 @@ def test_log_prob_responsibilities_and_score_agree_with_pytorchs_distributions(p
     for i in range(len(x_t)):
         x = x_t[i].flatten().clone().requires_grad_()
         noisy = noisy_distribution(mixture, path.alpha(t[i]), path.sigma(t[i]))
-        close(log_prob[i], noisy.log_prob(x).detach())
+        assert_close(log_prob[i], noisy.log_prob(x).detach(), 1e-8)
         joint = mixture.weights.log() + noisy.component_distribution.log_prob(x).detach()
-        close(weights[i], torch.exp(joint - noisy.log_prob(x).detach()))
+        assert_close(weights[i], torch.exp(joint - noisy.log_prob(x).detach()), 1e-8)
         (gradient,) = torch.autograd.grad(noisy.log_prob(x), x)
-        close(score[i].flatten(), gradient)
+        assert_close(score[i].flatten(), gradient, 1e-8)
 
 
 @every_path
@@ -82,7 +79,7 @@ def test_score_is_the_gradient_of_log_prob(path, shape, case):
     mixture, x_t, t = case(path, shape)
     x_t.requires_grad_()
     (gradient,) = torch.autograd.grad(exact.log_prob(mixture, path, x_t, t).sum(), x_t)
-    close(exact.score(mixture, path, x_t, t), gradient)
+    assert_close(exact.score(mixture, path, x_t, t), gradient, 1e-8)
 
 
 @every_path
@@ -187,7 +184,7 @@ def test_posterior_mean_is_tweedies_formula(path, shape, case):
     alpha, sigma = (f(t).reshape(-1, *[1] * len(shape)) for f in (path.alpha, path.sigma))
     x_t.requires_grad_()
     (score,) = torch.autograd.grad(exact.log_prob(mixture, path, x_t, t).sum(), x_t)
-    close(exact.posterior_mean(mixture, path, x_t, t), (x_t + sigma**2 * score) / alpha)
+    assert_close(exact.posterior_mean(mixture, path, x_t, t), (x_t + sigma**2 * score) / alpha, 1e-8)
 
 
 @every_path
@@ -201,7 +198,7 @@ def test_posterior_covariance_is_the_slope_of_the_posterior_mean(path, shape, ca
 
     slopes = torch.func.vmap(torch.func.jacrev(mean))(x_t.flatten(1), t)
     kernel = exact.reverse_kernel(mixture, path, x_t, t, torch.zeros_like(t), to_data=True)
-    close(kernel.covariance(), (path.sigma(t) ** 2 / path.alpha(t))[:, None, None] * slopes)
+    assert_close(kernel.covariance(), (path.sigma(t) ** 2 / path.alpha(t))[:, None, None] * slopes, 1e-8)
 
 
 @to_clean_data
@@ -210,18 +207,18 @@ def test_to_data_is_the_kernel_at_time_0(path, shape, case):
     mixture, x_t, t = case(path, shape)
     kernels = [exact.reverse_kernel(mixture, path, x_t, t, torch.zeros_like(t), to_data=flag) for flag in (True, False)]
     for field in ("weights", "means", "variances"):
-        close(getattr(kernels[0], field), getattr(kernels[1], field), 1e-12)
-    close(kernels[0].mean(), exact.posterior_mean(mixture, path, x_t, t), 1e-12)
+        assert_close(getattr(kernels[0], field), getattr(kernels[1], field), 1e-12)
+    assert_close(kernels[0].mean(), exact.posterior_mean(mixture, path, x_t, t), 1e-12)
 
 
 def test_both_ends_of_time(make_generator):
     """At t = 0 a point is itself; at pure noise it says nothing."""
     mixture = random_mixture(3, (2,), make_generator(0))
     x = normal((4, 2), make_generator(1))
-    close(exact.posterior_mean(mixture, COSINE, x, number(0.0)), x)
-    close(exact.log_prob(mixture, COSINE, x, number(0.0)), noisy_distribution(mixture, 1, 0).log_prob(x))
-    close(exact.posterior_mean(mixture, COSINE, x, number(1.0)), mixture.mean().expand(4, 2))
-    close(exact.responsibilities(mixture, COSINE, x, number(1.0)), mixture.weights.expand(4, 3))
+    assert_close(exact.posterior_mean(mixture, COSINE, x, number(0.0)), x, 1e-8)
+    assert_close(exact.log_prob(mixture, COSINE, x, number(0.0)), noisy_distribution(mixture, 1, 0).log_prob(x), 1e-8)
+    assert_close(exact.posterior_mean(mixture, COSINE, x, number(1.0)), mixture.mean().expand(4, 2), 1e-8)
+    assert_close(exact.responsibilities(mixture, COSINE, x, number(1.0)), mixture.weights.expand(4, 3), 1e-8)
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
@@ -286,17 +283,17 @@ def test_each_sample_has_its_own_time_and_no_neighbours(shape, case):
     for f in (exact.log_prob, exact.score, exact.posterior_mean, exact.responsibilities):
         together = f(mixture, VP, x_t, t)
         for i in range(len(t)):
-            close(f(mixture, VP, x_t[i : i + 1], t[i])[0], together[i], 1e-12)
-            close(f(mixture, VP, x_t, t[i])[i], together[i], 1e-12)
+            assert_close(f(mixture, VP, x_t[i : i + 1], t[i])[0], together[i], 1e-12)
+            assert_close(f(mixture, VP, x_t, t[i])[i], together[i], 1e-12)
 
 
 def test_an_image_is_a_row_of_64_numbers(case, make_generator):
     image, x_t, t = case(VP, (1, 8, 8))
     row = GaussianMixture(image.weights, image.means.flatten(1), image.covariances)
-    close(exact.log_prob(image, VP, x_t, t), exact.log_prob(row, VP, x_t.flatten(1), t), 0)
+    assert_close(exact.log_prob(image, VP, x_t, t), exact.log_prob(row, VP, x_t.flatten(1), t), 0)
     for f in (exact.score, exact.posterior_mean):
-        close(f(image, VP, x_t, t).flatten(1), f(row, VP, x_t.flatten(1), t), 0)
-    close(image.sample(3, make_generator(9))[0].flatten(1), row.sample(3, make_generator(9))[0], 0)
+        assert_close(f(image, VP, x_t, t).flatten(1), f(row, VP, x_t.flatten(1), t), 0)
+    assert_close(image.sample(3, make_generator(9))[0].flatten(1), row.sample(3, make_generator(9))[0], 0)
 
 
 def test_a_denoiser_answers_in_the_type_it_is_asked(case):
@@ -305,9 +302,9 @@ def test_a_denoiser_answers_in_the_type_it_is_asked(case):
     assert single.to(torch.float32) is single
     denoise = exact.mixture_denoiser(single, VP)
     assert denoise(x_t.float(), t.float()).dtype == torch.float32
-    close(denoise(x_t.float(), t.float()).double(), exact.posterior_mean(mixture, VP, x_t, t), 1e-4)
-    close(denoise(x_t, t), exact.posterior_mean(single.to(torch.float64), VP, x_t, t), 0)
-    close(exact.mixture_denoiser(mixture, VP)(x_t, t[0]), exact.posterior_mean(mixture, VP, x_t, t[0]), 0)
+    assert_close(denoise(x_t.float(), t.float()).double(), exact.posterior_mean(mixture, VP, x_t, t), 1e-4)
+    assert_close(denoise(x_t, t), exact.posterior_mean(single.to(torch.float64), VP, x_t, t), 0)
+    assert_close(exact.mixture_denoiser(mixture, VP)(x_t, t[0]), exact.posterior_mean(mixture, VP, x_t, t[0]), 0)
 
 
 # --- the mixture itself ----------------------------------------------------------------------------------------------
@@ -321,20 +318,20 @@ def test_moments_of_a_mixture_are_those_of_its_samples_in_the_limit(shape, make_
     for w, m, c in zip(mixture.weights, mixture.means.flatten(1), mixture.covariances, strict=True):
         mean, second = mean + w * m, second + w * (c + torch.outer(m, m))
     assert mixture.mean().shape == shape
-    close(mixture.mean().flatten(), mean, 1e-12)
-    close(mixture.covariance(), second - torch.outer(mean, mean), 1e-12)
+    assert_close(mixture.mean().flatten(), mean, 1e-12)
+    assert_close(mixture.covariance(), second - torch.outer(mean, mean), 1e-12)
 
 
 @every_dimension
 def test_a_standardised_mixture_is_the_same_one_shifted_and_scaled(shape, make_generator):
     mixture = random_mixture(3, shape, make_generator(0))
     standard = mixture.standardised()
-    close(standard.mean(), torch.zeros(shape).double(), 1e-12)
-    close(standard.covariance().diagonal(), torch.ones(math.prod(shape)).double(), 1e-12)
+    assert_close(standard.mean(), torch.zeros(shape).double(), 1e-12)
+    assert_close(standard.covariance().diagonal(), torch.ones(math.prod(shape)).double(), 1e-12)
     x, scale = normal((4, *shape), make_generator(1)), mixture.covariance().diagonal().sqrt()
     moved = mixture.mean() + scale.reshape(shape) * x
     density = noisy_distribution(mixture, 1, 0).log_prob(moved.flatten(1)) + scale.log().sum()
-    close(exact.log_prob(standard, COSINE, x, number(0.0)), density)
+    assert_close(exact.log_prob(standard, COSINE, x, number(0.0)), density, 1e-8)
 
 
 W, M, C = torch.tensor([0.5, 0.5]), torch.zeros(2, 2), torch.eye(2).expand(2, 2, 2)
@@ -398,7 +395,7 @@ def test_finite_denoiser_is_a_softmax_over_the_data(path, shape, make_generator)
         logits = np.array([-float(((x_t[i] - alpha * point) ** 2).sum()) / (2 * sigma**2) for point in data])
         weights = np.exp(logits - logits.max())
         weights /= weights.sum()
-        close(answer[i], sum(w * point for w, point in zip(weights, data, strict=True)), 1e-9)
+        assert_close(answer[i], sum(w * point for w, point in zip(weights, data, strict=True)), 1e-9)
 
 
 def test_finite_denoiser_is_the_limit_of_narrow_mixtures(make_generator):
@@ -408,7 +405,7 @@ def test_finite_denoiser_is_the_limit_of_narrow_mixtures(make_generator):
         inner_times(5, make_generator(2)),
     )
     narrow = GaussianMixture(torch.full((6,), 1 / 6).double(), data, 1e-12 * torch.eye(2).double().repeat(6, 1, 1))
-    close(exact.finite_denoiser(data, VP)(x_t, t), exact.posterior_mean(narrow, VP, x_t, t), 1e-6)
+    assert_close(exact.finite_denoiser(data, VP)(x_t, t), exact.posterior_mean(narrow, VP, x_t, t), 1e-6)
 
 
 def test_finite_denoiser_does_not_depend_on_chunks_or_neighbours(make_generator):
@@ -419,8 +416,8 @@ def test_finite_denoiser_does_not_depend_on_chunks_or_neighbours(make_generator)
     )
     whole = exact.finite_denoiser(data, VP)(x_t, t)
     for chunk in (1, 3, 7):
-        close(exact.finite_denoiser(data, VP, chunk=chunk)(x_t, t), whole, 1e-12)
-    close(exact.finite_denoiser(data, VP, chunk=2)(x_t, t[3])[3], whole[3], 1e-12)
+        assert_close(exact.finite_denoiser(data, VP, chunk=chunk)(x_t, t), whole, 1e-12)
+    assert_close(exact.finite_denoiser(data, VP, chunk=2)(x_t, t[3])[3], whole[3], 1e-12)
 
 
 def test_finite_denoiser_returns_what_it_has_seen(make_generator):

@@ -13,16 +13,12 @@ from scipy.stats import norm
 
 from minidiff.paths import GaussianPath
 from minidiff.schedules import vp_linear
-from tests.cases import PATHS, every_path, every_shape, inner_times, normal, number
+from tests.cases import PATHS, assert_close, every_path, every_shape, inner_times, normal, number
 
 COSINE, FLOW, VE = PATHS["cosine"], PATHS["flow"], PATHS["ve"]
 falling_times = st.lists(st.floats(0.01, 0.99), min_size=3, max_size=3, unique=True).map(
     lambda times: [number(t) for t in sorted(times, reverse=True)]
 )
-
-
-def close(a, b, tolerance=1e-12):
-    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 def posterior_coefficients(path, t, s):
@@ -45,7 +41,7 @@ def test_perturb_is_the_formula_for_each_number(path, shape, make_generator):
         alpha, sigma = float(path.alpha(t)[i]), float(path.sigma(t)[i])
         for place in np.ndindex(*shape[1:]):
             assert float(x_t[i][place]) == pytest.approx(alpha * float(x0[i][place]) + sigma * float(eps[i][place]))
-    close(path.perturb(x0, t[0], eps), path.perturb(x0, t[0].repeat(shape[0]), eps), 0)
+    assert_close(path.perturb(x0, t[0], eps), path.perturb(x0, t[0].repeat(shape[0]), eps), 0)
 
 
 @every_path
@@ -53,7 +49,7 @@ def test_coefficients_fall_and_rise_within_the_path(path):
     t = torch.linspace(path.t_min, 1, 501, dtype=torch.float64)
     assert (path.alpha(t).diff() < 0).all() or path is VE
     assert (path.sigma(t).diff() > 0).all()
-    close(path.log_snr(t[1:-1]), torch.log(path.alpha(t[1:-1]) ** 2 / path.sigma(t[1:-1]) ** 2))
+    assert_close(path.log_snr(t[1:-1]), torch.log(path.alpha(t[1:-1]) ** 2 / path.sigma(t[1:-1]) ** 2))
 
 
 def test_prior_has_the_variance_of_noisy_data(make_generator):
@@ -74,10 +70,10 @@ def test_stepping_from_r_to_s_to_t_equals_stepping_from_r_to_t(path, times):
     t, s, r = times
     (factor_ts, variance_ts), (factor_sr, variance_sr) = path.transition(t, s), path.transition(s, r)
     factor, variance = path.transition(t, r)
-    close(factor_ts * factor_sr, factor)
-    close(variance_ts + factor_ts**2 * variance_sr, variance, 1e-11)
-    close(factor_ts * path.alpha(s), path.alpha(t))
-    close(variance_ts + factor_ts**2 * path.sigma(s) ** 2, path.sigma(t) ** 2)
+    assert_close(factor_ts * factor_sr, factor)
+    assert_close(variance_ts + factor_ts**2 * variance_sr, variance, 1e-11)
+    assert_close(factor_ts * path.alpha(s), path.alpha(t))
+    assert_close(variance_ts + factor_ts**2 * path.sigma(s) ** 2, path.sigma(t) ** 2)
     assert variance > -1e-15
 
 
@@ -88,8 +84,8 @@ def test_a_chain_of_many_steps_equals_one_jump(path):
     for s, t in itertools.pairwise(times):
         factor, added = path.transition(t, s)
         signal, variance = factor * signal, factor**2 * variance + added
-    close(signal, path.alpha(times[-1]))
-    close(variance, path.sigma(times[-1]) ** 2)
+    assert_close(signal, path.alpha(times[-1]))
+    assert_close(variance, path.sigma(times[-1]) ** 2)
 
 
 # --- q(x_s | x_t, x0) ------------------------------------------------------------------------------------------------
@@ -124,9 +120,9 @@ def test_posterior_steps_from_t_to_s_to_r_equal_one_from_t_to_r(path, times):
     a, b, variance_ts = posterior_coefficients(path, t, s)
     c, d, variance_sr = posterior_coefficients(path, s, r)
     of_xt, of_x0, variance = posterior_coefficients(path, t, r)
-    close(a * c, of_xt, 1e-10)
-    close(b * c + d, of_x0, 1e-10)
-    close(c**2 * variance_ts + variance_sr, variance.reshape(1, 1), 1e-10)
+    assert_close(a * c, of_xt, 1e-10)
+    assert_close(b * c + d, of_x0, 1e-10)
+    assert_close(c**2 * variance_ts + variance_sr, variance.reshape(1, 1), 1e-10)
 
 
 @every_path
@@ -135,15 +131,15 @@ def test_posterior_steps_from_t_to_s_to_r_equal_one_from_t_to_r(path, times):
 def test_posterior_averaged_over_x_t_is_the_marginal_at_s(path, times):
     t, s, _ = times
     of_xt, of_x0, variance = posterior_coefficients(path, t, s)
-    close(of_xt * path.alpha(t) + of_x0, path.alpha(s).reshape(1, 1), 1e-10)
-    close(of_xt**2 * path.sigma(t) ** 2 + variance, (path.sigma(s) ** 2).reshape(1, 1), 1e-10)
+    assert_close(of_xt * path.alpha(t) + of_x0, path.alpha(s).reshape(1, 1), 1e-10)
+    assert_close(of_xt**2 * path.sigma(t) ** 2 + variance, (path.sigma(s) ** 2).reshape(1, 1), 1e-10)
 
 
 @pytest.mark.parametrize("name", ["ddpm_linear", "cosine", "vp_linear", "flow"])
 def test_the_step_to_clean_data_ends_on_x0_without_noise(name, make_generator):
     x_t, x0 = normal((4, 2), make_generator(0)), normal((4, 2), make_generator(1))
     mean, variance = PATHS[name].posterior(x_t, x0, number(0.3), number(0.0))
-    close(mean, x0, 1e-14)
+    assert_close(mean, x0, 1e-14)
     assert variance == 0
 
 
@@ -152,8 +148,8 @@ def test_a_scalar_time_serves_every_sample(make_generator):
     t, s = number(0.7), number(0.4)
     mean, variance = COSINE.posterior(x_t, x0, t, s)
     means, variances = COSINE.posterior(x_t, x0, t.repeat(3), s.repeat(3))
-    close(mean, means, 0)
-    close(variance.repeat(3), variances, 0)
+    assert_close(mean, means, 0)
+    assert_close(variance.repeat(3), variances, 0)
 
 
 # --- rates -----------------------------------------------------------------------------------------------------------
@@ -166,32 +162,32 @@ def test_rates_are_finite_differences(path, scalar):
     t = t[3] if scalar else t
     alpha_rate, sigma_rate = path.rates(t)
     assert alpha_rate.shape == sigma_rate.shape == t.shape
-    close(alpha_rate, (path.alpha(t + h) - path.alpha(t - h)) / (2 * h), 1e-7)
-    close(sigma_rate, (path.sigma(t + h) - path.sigma(t - h)) / (2 * h), 1e-7)
+    assert_close(alpha_rate, (path.alpha(t + h) - path.alpha(t - h)) / (2 * h), 1e-7)
+    assert_close(sigma_rate, (path.sigma(t + h) - path.sigma(t - h)) / (2 * h), 1e-7)
 
 
 def test_rates_in_closed_form(make_generator):
     t = inner_times(20, make_generator(0))
-    close(FLOW.rates(t)[0], -torch.ones_like(t))
-    close(FLOW.rates(t)[1], torch.ones_like(t))
-    close(VE.rates(t)[0], torch.zeros_like(t))
-    close(VE.rates(t)[1], math.log(8000) * VE.sigma(t))
+    assert_close(FLOW.rates(t)[0], -torch.ones_like(t))
+    assert_close(FLOW.rates(t)[1], torch.ones_like(t))
+    assert_close(VE.rates(t)[0], torch.zeros_like(t))
+    assert_close(VE.rates(t)[1], math.log(8000) * VE.sigma(t))
     angle, speed = (t + 0.008) / 1.008 * math.pi / 2, math.pi / 2 / 1.008
-    close(COSINE.rates(t)[0], -speed * angle.sin() / math.cos(0.008 / 1.008 * math.pi / 2))
+    assert_close(COSINE.rates(t)[0], -speed * angle.sin() / math.cos(0.008 / 1.008 * math.pi / 2))
 
 
 def test_drift_and_diffusion_in_closed_form(make_generator):
     t = inner_times(20, make_generator(0))
     drift, squared = vp_linear(0.1, 20).drift_and_diffusion(t)
     beta = 0.1 + 19.9 * t
-    close(drift, -beta / 2, 1e-10)
-    close(squared, beta, 1e-10)
+    assert_close(drift, -beta / 2, 1e-10)
+    assert_close(squared, beta, 1e-10)
     drift, squared = FLOW.drift_and_diffusion(t)
-    close(drift, -1 / (1 - t), 1e-10)
-    close(squared, 2 * t / (1 - t), 1e-10)
+    assert_close(drift, -1 / (1 - t), 1e-10)
+    assert_close(squared, 2 * t / (1 - t), 1e-10)
     drift, squared = VE.drift_and_diffusion(t)
-    close(drift, torch.zeros_like(t))
-    close(squared, 2 * math.log(8000) * VE.sigma(t) ** 2, 1e-10)
+    assert_close(drift, torch.zeros_like(t))
+    assert_close(squared, 2 * math.log(8000) * VE.sigma(t) ** 2, 1e-10)
 
 
 @every_path
@@ -201,8 +197,8 @@ def test_drift_and_diffusion_carry_the_moments_along(path):
     drift, squared = path.drift_and_diffusion(t)
     alpha_rate = (path.alpha(t + h) - path.alpha(t - h)) / (2 * h)
     variance_rate = (path.sigma(t + h) ** 2 - path.sigma(t - h) ** 2) / (2 * h)
-    close(drift * path.alpha(t), alpha_rate, 1e-7)
-    close(2 * drift * path.sigma(t) ** 2 + squared, variance_rate, 1e-7)
+    assert_close(drift * path.alpha(t), alpha_rate, 1e-7)
+    assert_close(2 * drift * path.sigma(t) ** 2 + squared, variance_rate, 1e-7)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

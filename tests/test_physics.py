@@ -41,7 +41,7 @@ from minidiff.physics import (
     ring,
     underdamped_langevin,
 )
-from tests.cases import dkw_bound, farthest_from_cdf, normal
+from tests.cases import assert_close, dkw_bound, farthest_from_cdf, normal
 
 STIFFNESS = torch.tensor([[2.0, 0.7], [0.7, 0.5]], dtype=torch.float64)
 POTENTIALS = {
@@ -55,10 +55,6 @@ POTENTIALS = {
 every_potential = pytest.mark.parametrize("potential", POTENTIALS.values(), ids=POTENTIALS)
 LINE, PLANE = Grid(((-3.0, 3.0),), (60,)), Grid(((-2.5, 2.5), (-2.0, 3.0)), (20, 30))
 every_grid = pytest.mark.parametrize("grid", [LINE, PLANE], ids=["line", "plane"])
-
-
-def close(a, b, tolerance=1e-12):
-    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 def numbers(*values):
@@ -91,14 +87,14 @@ def test_force_is_minus_the_slope_of_the_potential(potential, dtype, tolerance, 
 def test_potentials_have_their_closed_forms(make_generator):
     x = normal((50, 2), make_generator(0))
     a, b = x.T
-    close(harmonic(3.0)(x), 1.5 * (a**2 + b**2))
+    assert_close(harmonic(3.0)(x), 1.5 * (a**2 + b**2))
     centre = numbers(1.0, -2.0)
     expected = 0.5 * (2.0 * (a - 1) ** 2 + 1.4 * (a - 1) * (b + 2) + 0.5 * (b + 2) ** 2)
-    close(harmonic(STIFFNESS, centre)(x), expected)
-    close(harmonic(2.0, 1.0)(x), (a - 1) ** 2 + (b - 1) ** 2)
-    close(double_well(3.0, 0.8)(x), 3 * (a**2 - 1) ** 2 + 0.4 * b**2)
-    close(double_well(2.5)(x[:, :1]), 2.5 * (a**2 - 1) ** 2)
-    close(ring(1.5, 4.0)(x), 2 * (torch.hypot(a, b) - 1.5) ** 2)
+    assert_close(harmonic(STIFFNESS, centre)(x), expected)
+    assert_close(harmonic(2.0, 1.0)(x), (a - 1) ** 2 + (b - 1) ** 2)
+    assert_close(double_well(3.0, 0.8)(x), 3 * (a**2 - 1) ** 2 + 0.4 * b**2)
+    assert_close(double_well(2.5)(x[:, :1]), 2.5 * (a**2 - 1) ** 2)
+    assert_close(ring(1.5, 4.0)(x), 2 * (torch.hypot(a, b) - 1.5) ** 2)
     assert float(double_well(3.0)(torch.zeros(1, 2))) == 3 and float(double_well(3.0)(torch.ones(1, 1))) == 0
     assert bool((force(ring(), torch.zeros(1, 2)) == 0).all())  # no direction is downhill: not NaN
 
@@ -126,7 +122,7 @@ def test_force_touches_no_gradients(make_generator):
         pull = force(harmonic(2.0), x)
         assert not torch.is_grad_enabled()
     assert torch.is_grad_enabled() and x.grad is None and x.requires_grad
-    close(pull, -2 * x.detach())
+    assert_close(pull, -2 * x.detach())
 
 
 # --- walks and Brownian motion ---------------------------------------------------------------------------------------
@@ -139,14 +135,14 @@ def test_a_walk_adds_up_its_steps(make_generator):
     x, g = normal((40, 3), make_generator(0)), make_generator(1)
     steps = torch.stack([dice((40, 3), g) for _ in range(7)])
     walk = torch.stack(list(random_walk(dice, x, steps=7, generator=make_generator(1))))
-    close(walk, x + steps.cumsum(dim=0))
+    assert_close(walk, x + steps.cumsum(dim=0))
 
 
 def test_brownian_motion_adds_up_normal_steps(make_generator):
     x, g = normal((40, 3), make_generator(0)), make_generator(1)
     steps = torch.stack([normal((40, 3), g) for _ in range(7)])
     states = torch.stack(list(brownian(x, diffusion=0.3, dt=0.2, steps=7, generator=make_generator(1))))
-    close(states, x + math.sqrt(2 * 0.3 * 0.2) * steps.cumsum(dim=0))
+    assert_close(states, x + math.sqrt(2 * 0.3 * 0.2) * steps.cumsum(dim=0))
 
 
 def test_brownian_motion_spreads_as_the_heat_kernel(make_generator):
@@ -228,15 +224,15 @@ def test_overdamped_steps_are_the_formula_in_any_potential(make_generator):
         slope = torch.stack([4 * 1.5 * at[:, 0] * (at[:, 0] ** 2 - 1), 0.5 * at[:, 1]], dim=1)
         at = at - 0.6 * 0.01 * slope + math.sqrt(2 * 0.6 * 0.8 * 0.01) * normal((30, 2), g)
         stepped = overdamped_step(potential, stepped, generator=g_step, **settings)
-        close(state, at)
-        close(stepped, at)
+        assert_close(state, at)
+        assert_close(stepped, at)
 
 
 def test_without_temperature_it_is_gradient_descent_to_the_nearest_bottom(make_generator):
     x = numbers([-0.1, 1.0], [0.2, -2.0], [3.0, 0.0])
     cold = dict(temperature=0.0, dt=0.01, generator=make_generator(0))
     bottom = last(overdamped_langevin(double_well(), x, steps=2000, **cold))
-    close(bottom, numbers([-1.0, 0.0], [1.0, 0.0], [1.0, 0.0]), 1e-8)
+    assert_close(bottom, numbers([-1.0, 0.0], [1.0, 0.0], [1.0, 0.0]), 1e-8)
 
 
 @pytest.mark.parametrize("friction", [0.1, 1.0, 30.0])
@@ -281,8 +277,8 @@ def test_without_friction_baoab_keeps_energy_and_runs_backwards(make_generator):
     assert errors[-1] < 1e-2 and orders(errors) == pytest.approx([2, 2], abs=0.15)
     end = states[-1]
     back = last(underdamped_langevin(potential, end.x, -end.v, **settings))
-    close(back.x, x, 1e-7)
-    close(back.v, -v, 1e-7)
+    assert_close(back.x, x, 1e-7)
+    assert_close(back.v, -v, 1e-7)
 
 
 def test_friction_acts_exactly_on_a_free_particle(monkeypatch, make_generator):
@@ -307,10 +303,10 @@ def test_baoab_asks_for_one_force_a_step_and_takes_a_mass_for_each_walker_or_dir
     axes = last(
         underdamped_langevin(harmonic(1.0), x, v, mass=numbers(3.0, 1.0), generator=make_generator(2), **settings)
     )
-    close(axes.x, torch.stack([heavy.x[:, 0], light.x[:, 1]], dim=1))
+    assert_close(axes.x, torch.stack([heavy.x[:, 0], light.x[:, 1]], dim=1))
     own = numbers([3.0], [1.0], [3.0], [1.0])
     each = last(underdamped_langevin(harmonic(1.0), x, v, mass=own, generator=make_generator(2), **settings))
-    close(each.v, torch.where(own == 3, heavy.v, light.v))
+    assert_close(each.v, torch.where(own == 3, heavy.v, light.v))
 
 
 # --- the Ornstein-Uhlenbeck process ----------------------------------------------------------------------------------
@@ -333,31 +329,31 @@ def test_transition_is_the_matrix_exponential_and_its_integral(t):
 
 def test_transitions_compose_and_moments_follow_them():
     (a1, q1), (a2, q2), (a, q) = OU.transition(0.4), OU.transition(0.9), OU.transition(1.3)
-    close(a2 @ a1, a)
-    close(a2 @ q1 @ a2.T + q2, q)
+    assert_close(a2 @ a1, a)
+    assert_close(a2 @ q1 @ a2.T + q2, q)
     mean0, covariance0 = numbers(2.0, 1.0), numbers([0.3, -0.1], [-0.1, 0.6])
-    close(OU.moments(*OU.moments(mean0, covariance0, 0.4), 0.9), OU.moments(mean0, covariance0, 1.3))
-    close(OU.moments(mean0, covariance0, 0.0), (mean0, covariance0))
+    assert_close(OU.moments(*OU.moments(mean0, covariance0, 0.4), 0.9), OU.moments(mean0, covariance0, 1.3))
+    assert_close(OU.moments(mean0, covariance0, 0.0), (mean0, covariance0))
 
 
 def test_moments_solve_their_differential_equations_and_end_in_equilibrium():
     mean0, covariance0 = numbers(2.0, 1.0), numbers([0.3, -0.1], [-0.1, 0.6])
     mean, covariance = OU.equilibrium()
-    close(covariance, 0.7 * torch.linalg.inv(STIFFNESS))
-    close(OU.moments(mean0, covariance0, 1e4), (mean, covariance), 1e-10)
-    close(OU.moments(mean, covariance, 0.8), (mean, covariance))
+    assert_close(covariance, 0.7 * torch.linalg.inv(STIFFNESS))
+    assert_close(OU.moments(mean0, covariance0, 1e4), (mean, covariance), 1e-10)
+    assert_close(OU.moments(mean, covariance, 0.8), (mean, covariance))
     h, t = 1e-5, 0.6
     (m0, c0), (m1, c1), (m2, c2) = (OU.moments(mean0, covariance0, s) for s in (t - h, t, t + h))
-    close((m2 - m0) / (2 * h), -1.4 * STIFFNESS @ (m1 - OU.mean), 1e-8)
+    assert_close((m2 - m0) / (2 * h), -1.4 * STIFFNESS @ (m1 - OU.mean), 1e-8)
     expected = -1.4 * (STIFFNESS @ c1 + c1 @ STIFFNESS) + 2 * 1.4 * 0.7 * torch.eye(2, dtype=torch.float64)
-    close((c2 - c0) / (2 * h), expected, 1e-8)
+    assert_close((c2 - c0) / (2 * h), expected, 1e-8)
 
 
 def test_a_number_is_a_multiple_of_the_identity():
     mean = numbers(0.5, -1.0)
     matrix = OrnsteinUhlenbeck(mean, 1.7 * torch.eye(2), 0.7)
-    close(OrnsteinUhlenbeck(mean, 1.7, 0.7).transition(0.8), matrix.transition(0.8), 1e-7)
-    close(OrnsteinUhlenbeck(mean, 1.7, 0.7).transition(0.8)[0], math.exp(-1.7 * 0.8) * torch.eye(2).double())
+    assert_close(OrnsteinUhlenbeck(mean, 1.7, 0.7).transition(0.8), matrix.transition(0.8), 1e-7)
+    assert_close(OrnsteinUhlenbeck(mean, 1.7, 0.7).transition(0.8)[0], math.exp(-1.7 * 0.8) * torch.eye(2).double())
 
 
 def test_one_jump_has_the_exact_law_on_every_line(make_generator):
@@ -373,9 +369,11 @@ def test_one_jump_has_the_exact_law_on_every_line(make_generator):
 
 def test_a_jump_without_noise_and_a_jump_of_no_time(make_generator):
     x0 = normal((5, 2), make_generator(0))
-    close(OU.sample(x0, 0.0, make_generator(1)), x0)
+    assert_close(OU.sample(x0, 0.0, make_generator(1)), x0)
     cold = OrnsteinUhlenbeck(OU.mean, STIFFNESS, 0.0)
-    close(cold.sample(x0, 0.8, make_generator(1)), OU.mean + (x0 - OU.mean) @ torch.from_numpy(expm(-0.8 * STIFFNESS)))
+    assert_close(
+        cold.sample(x0, 0.8, make_generator(1)), OU.mean + (x0 - OU.mean) @ torch.from_numpy(expm(-0.8 * STIFFNESS))
+    )
 
 
 # --- densities on a grid ---------------------------------------------------------------------------------------------
@@ -528,7 +526,7 @@ def test_without_a_potential_it_is_the_heat_equation():
     row, h = operator.toarray()[100], grid.widths[0]
     np.testing.assert_allclose(row[99:102] * h**2, [1, -2, 1], rtol=1e-12)  # D = mobility temperature = 1
     end = last(evolve(operator, gaussian(grid, numbers(0.0), numbers([0.2])), 0.01, 100, implicitness=0.5))
-    close(end, gaussian(grid, numbers(0.0), numbers([2.2])), 2e-4)
+    assert_close(end, gaussian(grid, numbers(0.0), numbers([2.2])), 2e-4)
 
 
 # --- observables -----------------------------------------------------------------------------------------------------
@@ -614,8 +612,8 @@ def test_work_is_the_energy_at_each_change_at_fixed_positions(make_generator):
     for state, (old, new) in zip(states, itertools.pairwise(TRAP), strict=True):
         work = work + 0.5 * (new - old) * (at.double() ** 2).sum(dim=1)
         at = 0.9 * at + 0.1
-        close(state.work, work, 1e-6)
-        close(state.x, at)
+        assert_close(state.work, work, 1e-6)
+        assert_close(state.x, at)
 
 
 def mean_of_exp(transitions, temperature, power=1):

@@ -11,13 +11,20 @@ from torch import nn
 from minidiff.exact import posterior_mean, score
 from minidiff.paths import GaussianPath
 from minidiff.targets import coefficients, network_output, solve, target
-from tests.cases import KINDS, PATHS, every_kind, every_path, every_shape, inner_times, normal, number, random_mixture
+from tests.cases import (
+    KINDS,
+    PATHS,
+    assert_close,
+    every_kind,
+    every_path,
+    every_shape,
+    inner_times,
+    normal,
+    number,
+    random_mixture,
+)
 
 COSINE, FLOW, VE, VP = PATHS["cosine"], PATHS["flow"], PATHS["ve"], PATHS["vp_linear"]
-
-
-def close(a, b, tolerance=1e-10):
-    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -48,13 +55,13 @@ def test_target_is_its_definition(path, kind, shape, make_generator):
     t = torch.tensor([0.1505, 0.3505, 0.5505, 0.8505], dtype=torch.float64)[: shape[0]]  # between knots of the table
     together = target(kind, path, x0, eps, t)
     for i in range(shape[0]):
-        close(together[i], by_hand(kind, path, x0[i], eps[i], t[i]), 1e-6)
-    close(target(kind, path, x0, eps, t[1])[1], together[1], 0)
+        assert_close(together[i], by_hand(kind, path, x0[i], eps[i], t[i]), 1e-6)
+    assert_close(target(kind, path, x0, eps, t[1])[1], together[1], 0)
 
 
 def test_velocity_of_the_straight_path_is_eps_minus_x0(make_generator):
     x0, eps, t = normal((4, 2), make_generator(0)), normal((4, 2), make_generator(1)), inner_times(4, make_generator(2))
-    close(target("velocity", FLOW, x0, eps, t), eps - x0)
+    assert_close(target("velocity", FLOW, x0, eps, t), eps - x0, 1e-10)
 
 
 # --- round trips -----------------------------------------------------------------------------------------------------
@@ -72,8 +79,8 @@ def test_solve_undoes_target(path, kind, numbers, times, shape):
     x0, eps = torch.tensor(numbers, dtype=torch.float64).reshape(2, *shape)
     t = torch.tensor(times, dtype=torch.float64)
     found = solve(kind, path, target(kind, path, x0, eps, t), path.perturb(x0, t, eps), t)
-    close(found.x0, x0, 1e-8)
-    close(found.eps, eps, 1e-8)
+    assert_close(found.x0, x0, 1e-8)
+    assert_close(found.eps, eps, 1e-8)
 
 
 @pytest.mark.parametrize(("kind", "other"), list(itertools.permutations(KINDS, 2)))
@@ -85,7 +92,7 @@ def test_any_prediction_converts_into_any_other(kind, other, make_generator):
             inner_times(4, make_generator(2)),
         )
         found = solve(kind, path, target(kind, path, x0, eps, t), path.perturb(x0, t, eps), t)
-        close(target(other, path, *found, t), target(other, path, x0, eps, t), 1e-8)
+        assert_close(target(other, path, *found, t), target(other, path, x0, eps, t), 1e-8)
 
 
 @every_path
@@ -96,8 +103,8 @@ def test_the_conditional_mean_of_every_target_gives_the_same_x0(path, kind, make
     x_t, t = normal((6, 2), make_generator(1)), inner_times(6, make_generator(2))
     mean, exact_score = posterior_mean(mixture, path, x_t, t), score(mixture, path, x_t, t)
     eps = -path.sigma(t)[:, None] * exact_score
-    close(solve(kind, path, target(kind, path, mean, eps, t), x_t, t).x0, mean, 1e-8)
-    close(solve("score", path, exact_score, x_t, t).x0, mean, 1e-8)
+    assert_close(solve(kind, path, target(kind, path, mean, eps, t), x_t, t).x0, mean, 1e-8)
+    assert_close(solve("score", path, exact_score, x_t, t).x0, mean, 1e-8)
 
 
 @pytest.mark.parametrize("path", [COSINE, VP, FLOW], ids=["cosine", "vp_linear", "flow"])
@@ -152,7 +159,7 @@ def test_what_is_refused_does_not_depend_on_the_units_of_a_path(unit, make_gener
     x0, eps, t = normal((3, 2), make_generator(0)), normal((3, 2), make_generator(1)), number(0.5)
     for kind in KINDS:
         found = solve(kind, path, target(kind, path, x0, eps, t), path.perturb(x0, t, eps), t)
-        close(found.x0, x0)
+        assert_close(found.x0, x0, 1e-10)
     with pytest.raises(ValueError, match="a prediction of eps does not determine"):
         solve("eps", path, eps, x0, number(1.0))
 
@@ -183,7 +190,7 @@ def test_solve_runs_under_vmap_and_jacrev(kind, make_generator):
 
     jacobians = torch.func.vmap(torch.func.jacrev(x0_of))(x)
     slope = solve(kind, COSINE, 3 * torch.ones(1, 1).double(), torch.ones(1, 1).double(), t).x0
-    close(jacobians, (slope * torch.eye(2)).expand(5, 2, 2), 1e-10)
+    assert_close(jacobians, (slope * torch.eye(2)).expand(5, 2, 2), 1e-10)
 
 
 # --- what a network sees and gives -----------------------------------------------------------------------------------
@@ -206,12 +213,12 @@ def test_a_network_sees_and_gives_unit_scale(path, kind, shape, make_generator):
     alpha, sigma = path.alpha(t), path.sigma(t)
     for i in range(shape[0]):
         scale = (alpha[i] ** 2 + sigma[i] ** 2).sqrt()
-        close(net.x[i], x_t[i] / scale)
+        assert_close(net.x[i], x_t[i] / scale, 1e-10)
         # for x0 and eps of unit variance the target's variance is the sum of its squared coefficients
         one, zero = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
         a, b = (float(target(kind, path, *ends, t[i])) for ends in ((one, zero), (zero, one)))
-        close(out[i], torch.full(shape[1:], (a**2 + b**2) ** 0.5, dtype=torch.float64))
-    close(net.log_snr, 2 * torch.log(alpha / sigma))
+        assert_close(out[i], torch.full(shape[1:], (a**2 + b**2) ** 0.5, dtype=torch.float64), 1e-10)
+    assert_close(net.log_snr, 2 * torch.log(alpha / sigma), 1e-10)
     assert net.rest == ()
 
 
@@ -242,4 +249,4 @@ def test_v_along_a_path_of_growing_noise_is_the_skip_connection_of_edm(make_gene
 
     x0_hat = solve("v", VE, network_output(net, "v", VE, x_t, t), x_t, t).x0
     c_in = 1 / (sigma**2 + 1).sqrt()
-    close(x0_hat, x_t / (sigma**2 + 1) - sigma * c_in * net(c_in * x_t, None))
+    assert_close(x0_hat, x_t / (sigma**2 + 1) - sigma * c_in * net(c_in * x_t, None), 1e-10)

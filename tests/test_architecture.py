@@ -31,7 +31,10 @@ every_module = pytest.mark.parametrize("name", MODULES)
 CHAIN = ["minidiff.paths", "minidiff.schedules", "minidiff.targets", "minidiff.denoisers", "minidiff.samplers"]
 COMMANDS = {"minidiff.__main__", "minidiff.recipes"}  # the only ones that may draw
 # What pyproject.toml asks for; Pillow comes with matplotlib, which cannot do without it.
-LIBRARIES = {"numpy", "torch", "matplotlib", "sklearn", "scipy", "pooch", "tqdm", "safetensors", "PIL"}
+LIBRARIES = {
+    *("numpy", "torch", "matplotlib", "sklearn", "scipy", "pooch", "requests", "tqdm", "safetensors", "filelock"),
+    "PIL",
+}
 
 
 def source(name: str) -> str:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from minidiff import generator, plots
+from minidiff.checkpoints import checkpoint_folder, load_weights, save_weights
 from minidiff.data import Images, mnist
 from minidiff.denoisers import from_network
 from minidiff.exact import GaussianMixture, mixture_denoiser
@@ -35,11 +36,8 @@ from minidiff.training import (
     Batch,
     TrainStep,
     batches,
-    checkpoint_folder,
     denoising_objective,
     faster_dtype,
-    load_weights,
-    save_weights,
     spread_times,
     train,
     warmup_cosine,

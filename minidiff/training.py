@@ -1,5 +1,4 @@
-"""The loss, the loop, moving averages, and weights on disk. The loop knows no diffusion. Taught in notebooks 07
-and 13.
+"""The loss, the loop and moving averages. The loop knows no diffusion. Taught in notebooks 07 and 13.
 
 Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 14 and algorithm 1; Kingma et al. 2021 (VDM), arXiv
 2107.00630, appendix I.1 (evenly spread times); Loshchilov & Hutter 2019, arXiv 1711.05101 (AdamW) and 2017, arXiv
@@ -7,23 +6,16 @@ Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 14 and algorithm 1; K
 """
 
 import copy
-import hashlib
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import minidiff
 from minidiff._tensors import check_finite, check_xt, describe, noise_like
-from minidiff.data import repositories_above
 from minidiff.paths import GaussianPath
 from minidiff.targets import Target, network_output, target
 
@@ -34,13 +26,10 @@ __all__ = [
     "Loss",
     "TrainStep",
     "batches",
-    "checkpoint_folder",
     "denoising_loss",
     "denoising_objective",
     "faster_dtype",
     "fresh_batches",
-    "load_weights",
-    "save_weights",
     "spread_times",
     "train",
     "warmup_cosine",
@@ -55,7 +44,10 @@ class Batch(NamedTuple):
 
 
 class TrainStep(NamedTuple):
-    """What one step of training came to. step counts from 1; loss and gradient_norm are plain numbers."""
+    """What training came to. step counts from 1; loss and gradient_norm (before clipping) are plain numbers.
+
+    Where several steps make one report, loss is their mean and gradient_norm the largest of them.
+    """
 
     step: int
     loss: float
@@ -90,16 +82,21 @@ def spread_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tens
     return 1 - (1 - path.t_min) * u
 
 
-def denoising_objective(path: GaussianPath, kind: Target, draw_times: DrawTimes = spread_times) -> Loss:
+def denoising_objective(
+    path: GaussianPath, kind: Target, draw_times: DrawTimes = spread_times, *, rows: slice = slice(None)
+) -> Loss:
     """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
 
     draw_times: times that are not uniform put the training where a network needs it. Notebooks 07 and 13.
+    rows: the part of each batch that counts. Times and noise are drawn for all of it, so that several processes, each
+    with its own rows and the same generator, do together what one does alone.
     """
 
     def loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         t = draw_times(len(batch.x0), path, generator).to(batch.x0)
         eps = noise_like(batch.x0, generator)
-        return denoising_loss(net, path, batch.x0, t, eps, kind=kind, y=batch.y)
+        y = batch.y if rows == slice(None) or batch.y is None else batch.y[rows]
+        return denoising_loss(net, path, batch.x0[rows], t[rows], eps[rows], kind=kind, y=y)
 
     return loss
 
@@ -107,8 +104,10 @@ def denoising_objective(path: GaussianPath, kind: Target, draw_times: DrawTimes 
 # Data
 
 
-def batches(x: Tensor, y: Tensor | None = None, *, batch_size: int, steps: int, seed: int) -> Iterator[Batch]:
-    """Batches of a data set, shuffled anew each epoch. Batch i is a function of (seed, i) alone.
+def batches(
+    x: Tensor, y: Tensor | None = None, *, batch_size: int, steps: int, seed: int, start: int = 0
+) -> Iterator[Batch]:
+    """Batches start to steps - 1 of a data set, shuffled anew each epoch. Batch i is a function of (seed, i) alone.
 
     x: (N, *D), y: (N, ...) or None. Raises ValueError where a batch would not fit into the data.
     """
@@ -118,19 +117,22 @@ def batches(x: Tensor, y: Tensor | None = None, *, batch_size: int, steps: int, 
     if y is not None and len(y) != len(x):
         raise ValueError(f"y must have one entry for each of the {len(x)} samples of x, but is {describe(y)}")
     per_epoch = len(x) // batch_size
-    for i in range(steps):
+    for i in range(start, steps):
         epoch, place = divmod(i, per_epoch)
-        if place == 0:
-            order = torch.randperm(len(x), generator=minidiff.generator(seed, epoch))
-        rows = order[place * batch_size : (place + 1) * batch_size].to(x.device)
+        if place == 0 or i == start:  # the order goes to the data's device once an epoch, not once a batch
+            order = torch.randperm(len(x), generator=minidiff.generator(seed, epoch)).to(x.device)
+        rows = order[place * batch_size : (place + 1) * batch_size]
         yield Batch(x[rows], None if y is None else y[rows])
 
 
 def fresh_batches(
-    draw: Callable[[int, torch.Generator], Tensor], *, batch_size: int, steps: int, seed: int
+    draw: Callable[[int, torch.Generator], Tensor], *, batch_size: int, steps: int, seed: int, start: int = 0
 ) -> Iterator[Batch]:
-    """Batches drawn anew from a distribution that never runs out. Batch i is a function of (seed, i) alone."""
-    for i in range(steps):
+    """Batches start to steps - 1, drawn anew from a distribution that never runs out.
+
+    Batch i is a function of (seed, i) alone.
+    """
+    for i in range(start, steps):
         yield Batch(draw(batch_size, minidiff.generator(seed, i)))
 
 
@@ -187,32 +189,54 @@ def train(
     ema: EMA | None = None,
     max_norm: float = 1.0,
     dtype: torch.dtype = torch.float32,
+    start: int = 0,
+    report_every: int = 1,
 ) -> Iterator[TrainStep]:
     """Train, one step for each batch, and report after each (and after its moving average). Notebook 07.
 
     It is a generator: the caller shows progress, plots, measures, saves or stops. Gradients are clipped to
     `max_norm`. dtype=torch.bfloat16 computes in mixed precision: faster on some machines, slower on most (see
-    `faster_dtype`). Raises FloatingPointError where the loss or its gradient is no longer finite; the weights then
+    `faster_dtype`). start: the steps that were made before, where a training goes on. report_every: to read a loss, the
+    processor waits for the device; between reports a GPU is never waited for.
+
+    Raises FloatingPointError where a loss or its gradient is no longer finite; with report_every = 1 the weights then
     are the last good ones.
     """
+    if report_every < 1:
+        raise ValueError(f"report_every must be a number of steps >= 1, but is {report_every}")
     net.train()
-    for step, batch in enumerate(data, start=1):
+    unread: list[Tensor] = []
+    for step, batch in enumerate(data, start=start + 1):
         with torch.autocast(batch.x0.device.type, dtype, enabled=dtype != torch.float32):
             mean = loss(net, batch, generator).float().mean()
         optimizer.zero_grad(set_to_none=True)
         mean.backward()
-        norm = float(nn.utils.clip_grad_norm_(net.parameters(), max_norm))
-        if not math.isfinite(float(mean.detach())) or not math.isfinite(norm):
-            raise FloatingPointError(
-                f"training broke down at step {step}: loss {float(mean.detach())}, gradient norm {norm}; "
-                "look for NaN in the data, or lower the learning rate"
-            )
+        norm = nn.utils.clip_grad_norm_(net.parameters(), max_norm)
+        unread.append(torch.stack([mean.detach(), norm]))
+        report = _read(unread, step) if step % report_every == 0 else None
         optimizer.step()
         if schedule is not None:
             schedule.step()
         if ema is not None:
             ema.update(net)
-        yield TrainStep(step, float(mean.detach()), norm)
+        if report is not None:
+            unread.clear()
+            yield report
+    if unread:
+        yield _read(unread, step)
+
+
+def _read(unread: list[Tensor], step: int) -> TrainStep:
+    """Fetch losses and gradient norms, (2,) each, from where they were computed, and refuse what is not finite."""
+    losses, norms = torch.stack(unread).cpu().double().T
+    finite = losses.isfinite() & norms.isfinite()
+    if not bool(finite.all()):
+        first = int(finite.long().argmin())
+        raise FloatingPointError(
+            f"training broke down at step {step - len(unread) + 1 + first}: loss {float(losses[first])}, gradient norm "
+            f"{float(norms[first])}; look for NaN in the data, or lower the learning rate"
+        )
+    return TrainStep(step, float(losses.mean()), float(norms.max()))
 
 
 def faster_dtype(net: nn.Module, x: Tensor, loss: Loss, *, repeats: int = 2) -> torch.dtype:
@@ -232,63 +256,3 @@ def faster_dtype(net: nn.Module, x: Tensor, loss: Loss, *, repeats: int = 2) -> 
             best = min(best, time.perf_counter() - begin)
         seconds[dtype] = best
     return min(seconds, key=seconds.__getitem__)
-
-
-# Weights on disk
-
-WEIGHTS, CARD = "weights.safetensors", "card.json"
-
-
-def save_weights(folder: str | Path, net: nn.Module, card: dict[str, Any]) -> None:
-    """Write a network's weights and a card that says what they are: `weights.safetensors` and `card.json`.
-
-    Each file is written under a temporary name and renamed, the card last; it holds the SHA-256 of the weights.
-    """
-    json.dumps(card)  # a card that cannot be written fails here, before anything is
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights, draft = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
-    save_file({name: value.contiguous().cpu() for name, value in net.state_dict().items()}, draft)
-    digest = hashlib.sha256(draft.read_bytes()).hexdigest()
-    card_draft = folder / f".{CARD}.tmp"
-    card_draft.write_text(json.dumps({**card, "sha256": digest}, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, weights)
-    os.replace(card_draft, folder / CARD)
-
-
-def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
-    """Fill a network with the weights of a folder, and return their card. Nothing is unpickled.
-
-    Raises FileNotFoundError where a file is missing, ValueError where the weights are damaged or of another
-    network.
-    """
-    folder = Path(folder)
-    for name in (WEIGHTS, CARD):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is missing: folder must hold {WEIGHTS} and {CARD}")
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != card.get("sha256"):
-        raise ValueError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CARD}")
-    try:
-        weights = load_file(folder / WEIGHTS)
-        copy.deepcopy(net).load_state_dict(weights)  # a misfit is found here, before it has half filled the network
-        net.load_state_dict(weights)
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the weights in {folder} do not fit this network: {error}") from error
-    return card
-
-
-def checkpoint_folder(name: str) -> Path:
-    """Where a checkpoint of the course lies: `$MINIDIFF_DATA/checkpoints`, the repository above, or that of the
-    package.
-
-    Raises FileNotFoundError, naming the folders it looked in.
-    """
-    folders = [Path(os.environ["MINIDIFF_DATA"]) / "checkpoints"] if os.environ.get("MINIDIFF_DATA") else []
-    folders += [above / "data" / "checkpoints" for above in repositories_above()]
-    folders.append(Path(__file__).parents[1] / "data" / "checkpoints")
-    for folder in folders:
-        if (folder / name / CARD).is_file():
-            return folder / name
-    looked = ", ".join(str(folder) for folder in folders)
-    raise FileNotFoundError(f"no checkpoint {name!r} in {looked}; `python -m minidiff.recipes {name}` makes it")

@@ -10,7 +10,7 @@ import torch
 from minidiff import generator, recipes
 from minidiff.data import Images, find_mnist, mnist
 from minidiff.networks import Classifier, initialised
-from minidiff.training import load_weights
+from minidiff.checkpoints import load_weights
 from tests.tools.notebooks import execute
 
 REPOSITORY = Path(__file__).parents[1]

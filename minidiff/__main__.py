@@ -1,0 +1,200 @@
+"""The command line: `python -m minidiff {doctor, train, sample, evaluate}`. `--help` after any of them explains it.
+
+Several processes or machines train together where `torchrun` starts the same command:
+
+    torchrun --nproc-per-node 2 -m minidiff train mnist --out runs/mnist
+
+Results go to the standard output, everything else to the standard error. The exit code is 0 where all went well, 1
+where something failed, 2 where the command was wrong, 130 where it was interrupted.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from minidiff.checkpoints import FolderInUse, write_file
+from minidiff.data import MnistUnavailable
+from minidiff.doctor import doctor
+from minidiff.runs import DATA, SAVE_SECONDS, Refused, Wish, evaluate, load_run, sample, sampling_times, train_in
+from minidiff.samplers import ancestral, ddim
+from minidiff.workers import WorkerLost, local_device
+
+__all__ = ["main"]
+
+SAMPLERS = {"ancestral": ancestral, "ddim": ddim}
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+
+
+def whole(text: str) -> int:
+    """A whole number >= 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, but is {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number >= 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 0, but is {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """A number > 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number > 0, but is {text!r}")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """Everything that the command line understands."""
+    top = argparse.ArgumentParser(prog="python -m minidiff", description="Train and use the course's diffusion models.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("doctor", help="is everything in place? versions, devices, data, disk")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of the screen")
+    command.set_defaults(run=run_doctor)
+
+    command = commands.add_parser("train", help="train a model; cut it off at any moment and go on with --resume")
+    command.add_argument("data", choices=DATA, help="what to learn")
+    command.add_argument("--out", type=Path, help="the folder of the run (default: runs/DATA)")
+    command.add_argument("--resume", action="store_true", help="go on with the training in the folder, if there is one")
+    length = command.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=whole, help="how many steps (default: enough for good samples)")
+    length.add_argument("--minutes", type=positive, help="as many steps as fit, by a short measurement")
+    command.add_argument("--batch", type=whole, help="samples in a batch, those of all workers together")
+    command.add_argument("--lr", type=positive, help="the largest learning rate")
+    command.add_argument("--seed", type=seed, help="the same seed gives the same network (default: 0)")
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    command.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster steps")
+    command.add_argument("--save-seconds", type=positive, default=SAVE_SECONDS, help="between two saves (default: 60)")
+    command.set_defaults(run=run_train)
+
+    for name, purpose, run in [
+        ("sample", "draw samples from a trained model", run_sample),
+        ("evaluate", "how far are a model's samples from real ones?", run_evaluate),
+    ]:
+        command = commands.add_parser(name, help=purpose)
+        command.add_argument("--checkpoint", required=True, help="the folder of a run, or a shipped one: mnist-ddpm")
+        command.add_argument("--n", type=whole, default=64 if name == "sample" else None, help="how many samples")
+        command.add_argument("--steps", type=whole, default=50, help="steps of the sampler (default: 50)")
+        command.add_argument("--sampler", choices=SAMPLERS, default="ancestral", help="default: ancestral")
+        command.add_argument("--seed", type=seed, default=0, help="default: 0")
+        command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+        command.set_defaults(run=run)
+        if name == "sample":
+            command.add_argument("--out", type=Path, required=True, help="a .npz file that will hold x, (N, *D)")
+        else:
+            command.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    return top
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    return doctor(as_json=options.json)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    device = usable(options.device)
+    folder = options.out or Path("runs") / options.data
+    wish = Wish(options.data, options.steps, options.minutes, options.batch, options.lr, options.seed)
+    again = f"python -m minidiff train {options.data} --out {folder} --resume"
+    try:
+        complete = train_in(
+            folder,
+            wish,
+            device=device,
+            resume=options.resume,
+            compiled=options.compile,
+            save_seconds=options.save_seconds,
+        )
+    except FloatingPointError as error:
+        return complain(f"{error}. The last good state is in {folder}; train again into another folder")
+    except WorkerLost as error:
+        return complain(f"{error}. To go on from the last save, with any number of workers: {again}")
+    if os.environ.get("RANK", "0") != "0":
+        return 0 if complete else INTERRUPTED
+    if not complete:
+        print(f"stopped early; all is saved in {folder}. To go on: {again}", file=sys.stderr)
+        return INTERRUPTED
+    print(f"trained: {folder}")
+    return 0
+
+
+def run_sample(options: argparse.Namespace) -> int:
+    if options.out.suffix != ".npz":
+        raise Refused(f"--out must end in .npz, but is {options.out}")
+    x, _ = drawn(options, options.n)
+    content = io.BytesIO()
+    np.savez(content, x=x.numpy())
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(options.out, content.getvalue())
+    print(f"wrote {options.out}: x {tuple(x.shape)}")
+    return 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    x, data = drawn(options, options.n)
+    measured = evaluate(x, data, seed=options.seed)
+    if options.json:
+        numbers = {name: {**value._asdict(), "ratio": value.ratio} for name, value in measured.items()}
+        print(json.dumps({"data": data, "sampler": options.sampler, "steps": options.steps, "distances": numbers}))
+        return 0
+    print(f"{'distance':<45} {'value':>10} {'floor':>10} {'ratio':>7} {'n':>7}")
+    for name, value in measured.items():
+        print(f"{name:<45} {value.value:>10.4g} {value.floor:>10.4g} {value.ratio:>7.1f} {value.samples:>7}")
+    print("The floor is the distance between real samples and other real samples, equally many.")
+    return 0
+
+
+def drawn(options: argparse.Namespace, n: int | None):
+    """Samples of a checkpoint and the name of its data. n: by default 200 digits, 2,000 of anything else."""
+    device = usable(options.device)
+    net, card = load_run(options.checkpoint)
+    data = card["data"]
+    n = n or (200 if data == "digits" else 2000)
+    times = sampling_times(data, options.steps)
+    return sample(net.to(device), data, n, times=times, sampler=SAMPLERS[options.sampler], seed=options.seed), data
+
+
+def usable(name: str):
+    """The device of that name."""
+    try:
+        return local_device(name)
+    except ValueError as error:
+        raise Refused(f"--device: {error}") from error
+
+
+def complain(line: str) -> int:
+    """One line on the standard error."""
+    print(f"minidiff: {line}", file=sys.stderr)
+    return FAILED
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code. Every error that can be foreseen becomes one line."""
+    options = parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except Refused as error:
+        complain(str(error))
+        return WRONG
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (MnistUnavailable, FolderInUse, ValueError, OSError) as error:
+        return complain(str(error).splitlines()[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,578 @@
+"""A training in a folder: it goes on where it was cut off, alone or with other workers. And what one does with it.
+
+`train`, `sample` and `evaluate` stand behind the commands of the same name (`python -m minidiff`). A folder holds
+
+    weights.safetensors     the moving average of the weights, for use
+    card.json               what they are: data, recipe, steps, seconds, hardware
+    state.safetensors       everything that the next step depends on; state-before.safetensors the one before
+    log.jsonl               a line for each report: step, loss, gradient norm, learning rate, samples per second
+    samples-*.png           what the model drew at each quarter of the training
+
+Batch i and its noise follow from the seed and from i, so a training that was cut off ends, on one thread, with the very
+weights of one that was not. Taught in notebook 13.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from minidiff import generator, plots
+from minidiff.checkpoints import (
+    CARD,
+    WEIGHTS,
+    Snapshot,
+    Training,
+    checkpoint_folder,
+    load_snapshot,
+    load_weights,
+    packed,
+    read_card,
+    read_snapshot,
+    restore,
+    save_snapshot,
+    save_weights,
+    sole_writer,
+    take,
+    write_file,
+)
+from minidiff.data import checkerboard, digits, mnist, moons, swiss_roll
+from minidiff.denoisers import from_network
+from minidiff.metrics import Measurement, energy_distance, frechet_distance, sliced_wasserstein
+from minidiff.networks import MLP, UNet, initialised
+from minidiff.recipes import (
+    DDPM_RECIPE,
+    KIND,
+    PATH,
+    classifier_features,
+    digit_network,
+    digit_optimizer,
+    falling_times,
+    load_classifier,
+    noisy_times,
+)
+from minidiff.samplers import State, ddim, last
+from minidiff.training import (
+    EMA,
+    Batch,
+    TrainStep,
+    batches,
+    denoising_objective,
+    faster_dtype,
+    fresh_batches,
+    spread_times,
+    train,
+    warmup_cosine,
+)
+from minidiff.workers import Workers, joined, lost_is_said
+
+__all__ = [
+    "DATA",
+    "Recipe",
+    "Refused",
+    "Wish",
+    "evaluate",
+    "load_run",
+    "sample",
+    "train_in",
+]
+
+POINTS = {"moons": moons, "swissroll": swiss_roll, "checkerboard": checkerboard}
+DATA = [*POINTS, "digits", "mnist"]
+DEFAULTS = {  # steps, batch size, learning rate, decay of the moving average
+    **{name: (4000, 512, 5e-3, 0.999) for name in POINTS},
+    "digits": (1500, 64, 5e-3, 0.995),
+    "mnist": tuple(DDPM_RECIPE[key] for key in ("steps", "batch_size", "learning_rate", "decay")),
+}
+REPORT_EVERY = 10  # steps between two looks at the loss: a GPU is not waited for in between
+SAVE_SECONDS = 60.0
+LINE_SECONDS = 60.0  # between two lines where there is no terminal
+EXPLODED = 5.0  # times the loss of the first steps, when the network still says nothing
+
+
+class Recipe(NamedTuple):
+    """All that a training follows from. The card and the snapshots hold it."""
+
+    data: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    decay: float
+    seed: int
+    seed_shift: str  # MINIDIFF_SEED
+    precision: str  # float32 or bfloat16, whichever was measured to be faster where the training began
+
+
+class Wish(NamedTuple):
+    """What the command line asks for; None where it says nothing."""
+
+    data: str
+    steps: int | None = None
+    minutes: float | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+
+
+class Refused(ValueError):
+    """What is asked for cannot be done; the message names the argument."""
+
+
+# What is trained
+
+
+def images(name: str) -> Tensor:
+    """The training images of a data set, (N, 1, H, W). Every third of the 8x8 digits is kept for the test."""
+    if name == "mnist":
+        return mnist("train").x
+    x = digits().x
+    return x[torch.arange(len(x)) % 3 != 2]
+
+
+def test_images(name: str) -> Tensor:
+    """Images that no training sees, (N, 1, H, W)."""
+    return mnist("test").x if name == "mnist" else digits().x[2::3]
+
+
+def sample_shape(name: str) -> tuple[int, ...]:
+    """The shape of one sample."""
+    return (2,) if name in POINTS else (1, 8, 8) if name == "digits" else (1, 28, 28)
+
+
+def network(name: str, seed: int) -> nn.Module:
+    """The network for a data set, at its random start."""
+    if name in POINTS:
+        return initialised(MLP, generator(seed))
+    if name == "digits":
+        return initialised(lambda: UNet(channels=1, widths=(32, 64), blocks=1, patch=1), generator(seed))
+    return digit_network(seed)
+
+
+def assembled(recipe: Recipe, device: torch.device) -> Training:
+    """A training before its first step."""
+    net = network(recipe.data, recipe.seed).to(device)
+    rate = recipe.learning_rate
+    if recipe.data in POINTS:
+        optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0)
+    else:
+        optimizer = digit_optimizer(net, rate)
+    schedule = warmup_cosine(optimizer, steps=recipe.steps, warmup=min(200, recipe.steps // 10))
+    return Training(net, EMA(net, recipe.decay), optimizer, schedule, generator(recipe.seed, 2, device=device))
+
+
+def running(
+    training: Training,
+    recipe: Recipe,
+    x: Tensor | None,
+    *,
+    start: int = 0,
+    workers: Workers | None = None,
+    compiled: bool = False,
+) -> Iterator[TrainStep]:
+    """The steps of a training from `start` on. x: the training images, on the device; None for points."""
+    workers, device = workers or Workers(), next(training.net.parameters()).device
+    span = {"batch_size": recipe.batch_size, "steps": recipe.steps, "seed": recipe.seed, "start": start}
+    if x is None:
+        drawn = fresh_batches(POINTS[recipe.data], **span)
+        data: Iterator[Batch] = (Batch(batch.x0.to(device)) for batch in drawn)
+    else:
+        data = batches(x, **span)
+    net = workers.replicated(training.net)
+    return train(
+        torch.compile(net) if compiled else net,
+        data,
+        denoising_objective(PATH, KIND, spread_times if x is None else noisy_times, rows=workers.rows),
+        training.optimizer,
+        generator=training.generator,
+        schedule=training.schedule,
+        ema=training.ema,
+        dtype=getattr(torch, recipe.precision),
+        start=start,
+        report_every=REPORT_EVERY,
+    )
+
+
+# How a training begins
+
+
+def begin(folder: Path, wish: Wish, *, resume: bool, x: Tensor | None, device: torch.device, count: int) -> Snapshot:
+    """What to start from: the newest whole snapshot of the folder, or a new recipe. Raises Refused or FileExistsError
+    where the folder holds something else than what is asked for."""
+    snapshot = load_snapshot(folder, say)
+    if snapshot is None:
+        if (folder / WEIGHTS).exists():
+            raise FileExistsError(f"{folder} holds a network and no training to go on with: choose another folder")
+        recipe = new_recipe(wish, x, device, count)
+        return Snapshot({}, {"recipe": recipe._asdict(), "step": 0, "seconds": 0.0, "first loss": None})
+    recipe, step = Recipe(**snapshot.record["recipe"]), snapshot.record["step"]
+    if not resume:
+        raise FileExistsError(
+            f"{folder} holds a training at step {step} of {recipe.steps}: add --resume to go on with it, "
+            "or choose another folder"
+        )
+    if wish.minutes is not None:
+        wish = wish._replace(steps=recipe.steps)  # the minutes were turned into steps when it began
+    for name, asked in [*wish._asdict().items(), ("seed_shift", seed_shift())]:
+        if name != "minutes" and asked is not None and asked != getattr(recipe, name):
+            raise Refused(
+                f"{name} must be {getattr(recipe, name)!r}, as when the training in {folder} began, but is {asked!r}: "
+                "leave it out, or choose another folder"
+            )
+    return snapshot
+
+
+def new_recipe(wish: Wish, x: Tensor | None, device: torch.device, count: int) -> Recipe:
+    """Fill in what was not asked for: by the data set's defaults, and by measuring this machine."""
+    steps, batch_size, learning_rate, decay = DEFAULTS[wish.data]
+    recipe = Recipe(
+        wish.data,
+        wish.steps or steps,
+        wish.batch_size or batch_size,
+        wish.learning_rate or learning_rate,
+        decay,
+        wish.seed or 0,
+        seed_shift(),
+        "float32",
+    )
+    if recipe.batch_size % count:
+        raise Refused(f"batch must be a multiple of the {count} workers, but is {recipe.batch_size}")
+    if x is not None and recipe.batch_size > len(x):
+        raise Refused(f"batch must be at most {len(x)}, the number of training images, but is {recipe.batch_size}")
+    if x is not None:
+        net = network(recipe.data, recipe.seed).to(device)
+        dtype = faster_dtype(net, x[: recipe.batch_size // count], denoising_objective(PATH, KIND))
+        recipe = recipe._replace(precision=str(dtype).removeprefix("torch."))
+    if wish.minutes is not None:
+        seconds = seconds_per_step(recipe._replace(batch_size=recipe.batch_size // count), x, device)
+        recipe = recipe._replace(steps=max(10, round(60 * wish.minutes / seconds)))
+        say(f"{wish.minutes:g} minutes are about {recipe.steps} steps of {seconds:.3g} s here")
+    return recipe
+
+
+def seconds_per_step(recipe: Recipe, x: Tensor | None, device: torch.device) -> float:
+    """Measure for two seconds what a step takes, on a training that is thrown away."""
+    alike = running(assembled(recipe, device), recipe, x)
+    before = next(alike)  # the first steps are slower
+    start = time.perf_counter()
+    while time.perf_counter() - start < 2 and (report := next(alike, None)):
+        after = report
+    return (time.perf_counter() - start) / (after.step - before.step)
+
+
+def seed_shift() -> str:
+    """What shifts all seeds of the course (see `minidiff.generator`)."""
+    return os.environ.get("MINIDIFF_SEED", "0")
+
+
+def say(line: str) -> None:
+    """One line for the person who waits. Results go to the standard output, this does not."""
+    tqdm.write(line, file=sys.stderr)
+
+
+# The run
+
+
+def train_in(
+    folder: Path,
+    wish: Wish,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    compiled: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+) -> bool:
+    """Train in a folder, with the other workers if torchrun started some. Returns whether the training is complete.
+
+    Ctrl-C and SIGTERM end it after the next report, with everything saved. Raises FloatingPointError where the loss is
+    no longer finite or explodes, WorkerLost where another worker has gone: the last snapshot then stands.
+    """
+    x = None if wish.data in POINTS else images(wish.data).to(device)
+    with contextlib.ExitStack() as stack:
+        workers = stack.enter_context(joined(device))
+
+        def first() -> bytes:
+            stack.enter_context(sole_writer(folder))
+            return packed(begin(folder, wish, resume=resume, x=x, device=device, count=workers.count))
+
+        snapshot = read_snapshot(workers.from_lead(first))
+        recipe, record = Recipe(**snapshot.record["recipe"]), snapshot.record
+        if recipe.batch_size % workers.count:
+            raise Refused(f"batch must be a multiple of the {workers.count} workers, but is {recipe.batch_size}")
+        training = assembled(recipe, device)
+        if snapshot.tensors:
+            restore(training, snapshot)
+        elif workers.lead:
+            save_snapshot(folder, take(training, record))  # from now on the recipe stands, whatever it was measured by
+        if record["step"] == recipe.steps:
+            say(f"the training in {folder} is complete: all {recipe.steps} steps are made")
+            return True
+        if workers.lead:
+            trim_log(folder, record["step"])
+        stop = stack.enter_context(stopping())
+        steps = running(training, recipe, x, start=record["step"], workers=workers, compiled=compiled)
+        return follow(steps, training, folder, recipe, record, workers, stop, save_seconds)
+
+
+def follow(
+    steps: Iterator[TrainStep],
+    training: Training,
+    folder: Path,
+    recipe: Recipe,
+    record: dict[str, Any],
+    workers: Workers,
+    stop: threading.Event,
+    save_seconds: float,
+) -> bool:
+    """Run the steps, and keep the folder and the person in front of it up to date. Returns whether all were made."""
+    begun, last_save = time.perf_counter() - record["seconds"], time.perf_counter()
+    with Display(recipe, record["step"], shown=workers.lead) as display, lost_is_said():
+        for report in steps:
+            loss, seconds = workers.mean(report.loss), time.perf_counter() - begun
+            first_loss = record["first loss"] or loss
+            if loss > EXPLODED * first_loss:
+                raise FloatingPointError(
+                    f"the loss explodes: {loss:.3g} at step {report.step}, {loss / first_loss:.0f} times that of a "
+                    "network that says nothing; lower the learning rate"
+                )
+            speed = (report.step - record["step"]) * recipe.batch_size / max(1e-9, seconds - record["seconds"])
+            record |= {"step": report.step, "seconds": seconds, "first loss": first_loss}
+            stopped = workers.any(stop.is_set())
+            if workers.lead:
+                write_log(folder, report, loss, training, speed, seconds)
+                display.show(report.step, loss, speed)
+                quarter = report.step * 4 // recipe.steps > (report.step - REPORT_EVERY) * 4 // recipe.steps
+                if stopped or quarter or time.perf_counter() - last_save > save_seconds:
+                    save_or_go_on(folder, training, recipe, record, workers.count, must=stopped)
+                    last_save = time.perf_counter()
+                if quarter:
+                    draw(folder, training, recipe, report.step)
+            if stopped:
+                break
+    return record["step"] == recipe.steps
+
+
+def save_or_go_on(
+    folder: Path, training: Training, recipe: Recipe, record: dict[str, Any], workers: int, *, must: bool
+) -> None:
+    """Save. Where the disk is full, say so and go on: room may be made before the end, when it must be saved."""
+    try:
+        save(folder, training, recipe, record, workers)
+    except OSError as error:
+        if must or record["step"] == recipe.steps:
+            raise
+        say(f"could not save at step {record['step']} ({error.strerror}): make room in {folder}; training goes on")
+
+
+def save(folder: Path, training: Training, recipe: Recipe, record: dict[str, Any], workers: int) -> None:
+    """Write the snapshot first, then what is for use."""
+    save_snapshot(folder, take(training, record))
+    device = next(training.net.parameters()).device
+    card = {
+        "command": f"python -m minidiff train {recipe.data} --steps {recipe.steps} --batch {recipe.batch_size} "
+        f"--lr {recipe.learning_rate:g} --seed {recipe.seed}",
+        "data": recipe.data,
+        "recipe": {**recipe._asdict(), "steps made": record["step"]},
+        "seconds": round(record["seconds"], 1),
+        "hardware": f"{platform.machine()}, {device}, {workers} x {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}",
+        "parameters": sum(value.numel() for value in training.net.parameters()),
+    }
+    save_weights(folder, training.ema.net, card)
+
+
+def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
+    """A picture of what the model draws by now, always from the same noise: `samples-STEP.png`."""
+    n = 2000 if recipe.data in POINTS else 40
+    x = sample(training.ema.net, recipe.data, n, times=sampling_times(recipe.data, 25), sampler=ddim, seed=0)
+    figure, axes = plots.panels(titles=[f"{recipe.data}, step {step}"])
+    if recipe.data in POINTS:
+        plots.points(axes[0], x, colour=plots.LEARNED)
+    else:
+        plots.image_grid(axes[0], x)
+    write_file(folder / f"samples-{step:06d}.png", plots.png(figure))
+
+
+LOG = "log.jsonl"
+
+
+def write_log(folder: Path, report: TrainStep, loss: float, training: Training, speed: float, seconds: float) -> None:
+    """Append a line to the log."""
+    line = {
+        "step": report.step,
+        "loss": loss,
+        "gradient norm": report.gradient_norm,
+        "learning rate": training.optimizer.param_groups[0]["lr"],
+        "samples per second": round(speed, 1),
+        "seconds": round(seconds, 2),
+    }
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def trim_log(folder: Path, step: int) -> None:
+    """Drop the lines after a step, from which training goes on, and a line that was cut off."""
+    kept = []
+    if (folder / LOG).is_file():
+        for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                kept += [line] if json.loads(line)["step"] <= step else []
+    write_file(folder / LOG, "".join(f"{line}\n" for line in kept).encode())
+
+
+class Display:
+    """A progress bar with loss, speed and time left on a terminal; one line a minute where there is none."""
+
+    def __init__(self, recipe: Recipe, start: int, *, shown: bool):
+        self.steps, self.start, self.shown = recipe.steps, start, shown
+        self.begun = self.line_at = time.monotonic()
+        on_terminal = shown and sys.stderr.isatty()
+        self.bar = tqdm(total=recipe.steps, initial=start, unit="step", dynamic_ncols=True) if on_terminal else None
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, step: int, loss: float, speed: float) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {loss:.4f}, {speed:.0f} samples/s", refresh=False)
+            self.bar.update(step - self.bar.n)
+            return
+        now = time.monotonic()
+        if self.shown and (
+            self.line_at in (self.begun, now) or now - self.line_at >= LINE_SECONDS or step == self.steps
+        ):
+            left = (now - self.begun) / (step - self.start) * (self.steps - step)
+            say(f"step {step} of {self.steps}, loss {loss:.4f}, {speed:.0f} samples/s, {left / 60:.1f} min left")
+            self.line_at = now
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that a run ends between two steps. A second Ctrl-C ends it at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+        say("stopping after these steps")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may listen to signals
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# What one does with it
+
+
+def load_run(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network in a folder (or a shipped one, by name), ready to use, and its card."""
+    folder = Path(place) if Path(place).is_dir() else checkpoint_folder(str(place))
+    data = read_card(folder).get("data")
+    if data not in DATA:
+        raise ValueError(f"{folder / CARD} must name its data, one of {', '.join(DATA)}, but says {data!r}")
+    net = network(data, 0).eval().requires_grad_(False)
+    return net, load_weights(folder, net)
+
+
+def sampling_times(data: str, steps: int) -> Tensor:
+    """Times from 1 to 0, (steps + 1,): even ones for points, more at much noise for images."""
+    return torch.linspace(1, 0, steps + 1) if data in POINTS else falling_times(steps)
+
+
+def sample(
+    net: nn.Module, data: str, n: int, *, times: Tensor, sampler: Callable[..., Iterator[State]], seed: int
+) -> Tensor:
+    """Draw n samples, (n, *D), in the units of the data, on the CPU. sampler: `ancestral` or `ddim`."""
+    device = next(net.parameters()).device
+    denoise, parts = from_network(net, PATH, KIND), []
+    at_once = 5000 if data in POINTS else 250
+    with tqdm(total=n, desc="sampling", unit="sample", disable=n <= at_once or not sys.stderr.isatty()) as bar:
+        for part in range(0, n, at_once):
+            source = generator(seed, 3, part, device=device)
+            start = PATH.prior((min(at_once, n - part), *sample_shape(data)), source)
+            parts.append(last(sampler(denoise, PATH, start, times, generator=source)).cpu())
+            bar.update(len(parts[-1]))
+    return torch.cat(parts)
+
+
+def evaluate(samples: Tensor, data: str, *, seed: int) -> dict[str, Measurement]:
+    """The distances of n samples, (n, *D), to as many real ones, each with its floor, by name.
+
+    Points: energy distance and sliced Wasserstein distance. Images: Frechet distance on the features of the course's
+    classifier (8x8 digits are enlarged for it) and on 50 principal components of the training images' pixels.
+    """
+    n, source = len(samples), generator(seed, 5)
+    if data in POINTS:
+        if n > MOST_POINTS:
+            raise Refused(f"n must be at most {MOST_POINTS}, since all pairs are compared, but is {n}")
+        real, again = (POINTS[data](n, generator(seed, 4, part)) for part in (0, 1))
+        return {
+            "energy distance": energy_distance(samples, real, again, generator=source),
+            "sliced Wasserstein distance": sliced_wasserstein(samples, real, again, generator=source),
+        }
+    held_out = test_images(data)
+    if not FEATURES < n <= len(held_out) // 2:
+        raise Refused(
+            f"n must lie between {FEATURES + 1}, one more than there are features, and {len(held_out) // 2}, half the "
+            f"images that no training sees, but is {n}"
+        )
+    rows = torch.randperm(len(held_out), generator=generator(seed, 4))[: 2 * n]
+    real, again = held_out[rows].split(n)
+    measured = {}
+    for name, features in [
+        ("classifier", classifier_view()),
+        ("50 principal components", principal_view(images(data))),
+    ]:
+        parts = (features(samples), features(real), features(again))
+        measured[f"Frechet distance, {name}"] = frechet_distance(*parts, generator=source)
+    return measured
+
+
+MOST_POINTS, FEATURES = 5000, 128
+
+
+def classifier_view() -> Callable[[Tensor], Tensor]:
+    """(N, 1, H, W) -> (N, 128): what the shipped classifier sees.
+
+    8x8 digits are laid out as MNIST lays out its own, 20 pixels in a frame of 28, with the contrast that enlarging has
+    cost. The classifier then recognises 91 % of them, though it never saw one.
+    """
+    classifier = load_classifier()
+
+    def view(x: Tensor) -> Tensor:
+        if x.shape[-1] == 8:
+            large = functional.interpolate(x, size=(20, 20), mode="bicubic")
+            x = functional.pad((2 * large).clamp(-1, 1), (4, 4, 4, 4), value=-1.0)
+        return classifier_features(classifier, x)
+
+    return view
+
+
+def principal_view(x: Tensor, components: int = 50) -> Callable[[Tensor], Tensor]:
+    """(N, *D) -> (N, components): the directions in which training images vary most (Pearson 1901)."""
+    flat = x.flatten(1).double()
+    mean = flat.mean(dim=0)
+    _, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean))  # ascending
+    return lambda y: (y.flatten(1).double() - mean) @ vectors[:, -components:]

@@ -279,7 +279,9 @@ def checkpoints() -> Iterator[Finding]:
             yield Problem(words_of(error).partition(";")[0], restore(name, folder))
         except Exception as error:
             state = "damaged"
-            yield Problem(f"the checkpoint {name} cannot be loaded ({words_of(error)})", restore(name, folder))
+            words = words_of(error)
+            what = words if str(folder) in words else f"the checkpoint {folder or name} cannot be loaded ({words})"
+            yield Problem(what, restore(name, folder))
         found.append({"name": name, "state": state, "folder": folder and str(folder)})
     lines = [f"{each['state']:<11} {each['folder'] or each['name']}" for each in found]
     yield Fact(lines, found)
@@ -289,7 +291,8 @@ def restore(name: str, folder: Path | None) -> str:
     """How to come by a checkpoint that is missing, or damaged in its folder."""
     if folder is None:
         return f"git checkout data/checkpoints/{name}, or make it: python -m minidiff.recipes {name}"
-    return f"git checkout {folder}, or make it anew: python -m minidiff.recipes {name} --out {folder}"
+    in_git = any(os.path.exists(above / ".git") for above in folder.absolute().parents)
+    return f"git checkout {folder}, or make it anew: " * in_git + f"python -m minidiff.recipes {name} --out {folder}"
 
 
 def disk() -> Iterator[Finding]:

@@ -200,23 +200,26 @@ def checkpoint(machine):
     return Path(shutil.copytree(recipes.checkpoint_folder(name), machine / "data" / "checkpoints" / name))
 
 
+@pytest.mark.parametrize("in_git", [False, True])
 @pytest.mark.parametrize("file", ["weights.safetensors", "card.json"])
-def test_a_damaged_checkpoint(checkpoint, capsys, file):
+def test_a_damaged_checkpoint(machine, checkpoint, capsys, file, in_git):
+    """Its folder is named once. What lies outside any repository cannot be checked out from one."""
     content = bytearray((checkpoint / file).read_bytes())
     content[0 if file == "card.json" else -1] ^= 1
     (checkpoint / file).write_bytes(content)
-    found = only_problem(
-        capsys,
-        "the checkpoint mnist-classifier cannot be loaded (",
-        f"git checkout {checkpoint}, or make it anew: python -m minidiff.recipes mnist-classifier --out {checkpoint}",
-    )
+    if in_git:
+        (machine / ".git").mkdir()
+    found = only_problem(capsys, str(checkpoint), f"python -m minidiff.recipes mnist-classifier --out {checkpoint}")
+    (problem,) = found["problems"]
+    assert problem["what"].count(str(checkpoint)) == 1
+    assert problem["cure"].startswith(f"git checkout {checkpoint}, or make it anew: python" if in_git else "python -m")
     assert [each["state"] for each in found["facts"]["checkpoints"]] == ["damaged", "found"]
     assert found["facts"]["checkpoints"][0]["folder"] == str(checkpoint)
 
 
 def test_a_checkpoint_without_its_weights(checkpoint, capsys):
     (checkpoint / "weights.safetensors").unlink()
-    found = only_problem(capsys, f"{checkpoint / 'weights.safetensors'} is missing", f"git checkout {checkpoint}")
+    found = only_problem(capsys, f"{checkpoint / 'weights.safetensors'} is missing", f"--out {checkpoint}")
     assert [each["state"] for each in found["facts"]["checkpoints"]] == ["missing", "found"]
 
 

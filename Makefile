@@ -9,8 +9,9 @@
 export GOMP_SPINCOUNT = 10000
 
 VENV = .venv
+BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALLED = $(VENV)/installed
-RUN = $(VENV)/bin/python -m
+RUN = $(VENV)/$(BIN)/python -m
 
 SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -60,6 +61,6 @@ clean:  ## remove all that these commands made: .venv and caches (never your not
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(if $(shell $(PYTHON) -c '$(SUITABLE)' 2>/dev/null && echo yes),,$(error $(UNSUITABLE)))
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	test -x $(VENV)/$(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(RUN) pip install -c constraints.txt -e ".[dev]"
 	@touch $@

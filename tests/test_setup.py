@@ -30,7 +30,8 @@ TOP_LEVEL = {
     *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore"),
 }
 
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+# These tests pretend to be other programs by scripts for a POSIX shell, which Windows does not run.
+needs_make = pytest.mark.skipif(os.name == "nt" or shutil.which("make") is None, reason="needs make and a POSIX shell")
 
 
 def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
@@ -138,6 +139,17 @@ def test_a_python_that_suits_makes_the_environment(version, tmp_path):
 
 
 @needs_make
+@pytest.mark.parametrize(("system", "folder"), [("Windows_NT", "Scripts"), ("", "bin")])
+def test_make_finds_python_where_the_system_puts_it(system, folder, tmp_path):
+    planned = make("--dry-run", "course", OS=system, VENV=str(tmp_path / "venv"), NOTEBOOKS="00")
+    assert planned.returncode == 0
+    created, installed, run = [line for line in planned.stdout.splitlines() if " -m " in line]
+    program = f"{tmp_path}/venv/{folder}/python"
+    assert created.startswith(f"test -x {program} || ") and created.endswith(f" -m venv {tmp_path}/venv")
+    assert installed.startswith(f"{program} -m pip install ") and run.startswith(f"{program} -m tests.tools.notebooks")
+
+
+@needs_make
 def test_make_names_its_commands():
     listed = make().stdout
     assert listed == make("help").stdout
@@ -222,6 +234,7 @@ def test_no_file_names_a_package_registry(repository_files):
     assert naming == []
 
 
+@needs_make
 def test_continuous_integration_calls_make_test_with_the_shared_data(tmp_path):
     """`.ci/run` in a copy with a `make` that only says how it was called."""
     (tmp_path / "course" / ".ci").mkdir(parents=True)

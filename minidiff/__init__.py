@@ -12,12 +12,16 @@ exact       the truth: score, log-density, E[x0 | x_t] of Gaussian mixtures and 
 targets     x0, eps, score, v and velocity are one thing: the only place that converts between them
 denoisers   E[x0 | x_t] from a network; clipping; guidance
 networks    an MLP for points, a U-Net for images, a small classifier
-training    the loss, the training loop, moving averages of weights, files of weights
+training    the loss, the training loop, moving averages of weights
+checkpoints weights and whole trainings on disk, which survive a plug that is pulled
 optimizers  Muon, which trains the digits: every direction of a weight matrix learns alike
 samplers    ancestral sampling (DDPM) and DDIM: one step and one loop each
 metrics     distances between two sets of samples, each with its floor
 plots       every figure of the course
 recipes     the two trained networks that come with the course, made from nothing
+runs        train in a folder and go on where it was cut off; sample; evaluate
+workers     several processes or machines that train one network
+doctor      is everything in place on this machine?
 """
 
 import os

@@ -13,21 +13,14 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from minidiff.checkpoints import FolderInUse, write_file
-from minidiff.data import MnistUnavailable
-from minidiff.doctor import doctor
-from minidiff.runs import DATA, SAVE_SECONDS, Refused, Wish, evaluate, load_run, sample, sampling_times, train_in
-from minidiff.samplers import ancestral, ddim
-from minidiff.workers import WorkerLost, local_device
+# The rest is imported by the command that needs it, so that --help is quick and the doctor finds what is missing.
 
 __all__ = ["main"]
 
-SAMPLERS = {"ancestral": ancestral, "ddim": ddim}
+DATA = ("moons", "swissroll", "checkerboard", "digits", "mnist")
+SAMPLERS = ("ancestral", "ddim")
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
 
@@ -56,6 +49,13 @@ def positive(text: str) -> float:
     return value
 
 
+def npz(text: str) -> Path:
+    """A file that ends in .npz."""
+    if not text.endswith(".npz"):
+        raise argparse.ArgumentTypeError(f"must end in .npz, but is {text!r}")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """Everything that the command line understands."""
     top = argparse.ArgumentParser(prog="python -m minidiff", description="Train and use the course's diffusion models.")
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=seed, help="the same seed gives the same network (default: 0)")
     command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     command.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster steps")
-    command.add_argument("--save-seconds", type=positive, default=SAVE_SECONDS, help="between two saves (default: 60)")
+    command.add_argument("--save-seconds", type=positive, default=60.0, help="between two saves (default: 60)")
     command.set_defaults(run=run_train)
 
     for name, purpose, run in [
@@ -93,26 +93,29 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
         command.set_defaults(run=run)
         if name == "sample":
-            command.add_argument("--out", type=Path, required=True, help="a .npz file that will hold x, (N, *D)")
+            command.add_argument("--out", type=npz, required=True, help="a .npz file that will hold x, (N, *D)")
         else:
             command.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     return top
 
 
 def run_doctor(options: argparse.Namespace) -> int:
+    from minidiff.doctor import doctor
+
     return doctor(as_json=options.json)
 
 
 def run_train(options: argparse.Namespace) -> int:
-    device = usable(options.device)
+    from minidiff.runs import Wish, train_in
+    from minidiff.workers import WorkerLost, local_device
+
     folder = options.out or Path("runs") / options.data
-    wish = Wish(options.data, options.steps, options.minutes, options.batch, options.lr, options.seed)
     again = f"python -m minidiff train {options.data} --out {folder} --resume"
     try:
         complete = train_in(
             folder,
-            wish,
-            device=device,
+            Wish(options.data, options.steps, options.minutes, options.batch, options.lr, options.seed),
+            device=local_device(options.device),
             resume=options.resume,
             compiled=options.compile,
             save_seconds=options.save_seconds,
@@ -121,29 +124,29 @@ def run_train(options: argparse.Namespace) -> int:
         return complain(f"{error}. The last good state is in {folder}; train again into another folder")
     except WorkerLost as error:
         return complain(f"{error}. To go on from the last save, with any number of workers: {again}")
-    if os.environ.get("RANK", "0") != "0":
-        return 0 if complete else INTERRUPTED
-    if not complete:
-        print(f"stopped early; all is saved in {folder}. To go on: {again}", file=sys.stderr)
-        return INTERRUPTED
-    print(f"trained: {folder}")
-    return 0
+    if os.environ.get("RANK", "0") == "0":  # the others are silent
+        print(f"trained: {folder}" if complete else f"stopped early; all is saved. To go on: {again}", file=sys.stderr)
+    return 0 if complete else INTERRUPTED
 
 
 def run_sample(options: argparse.Namespace) -> int:
-    if options.out.suffix != ".npz":
-        raise Refused(f"--out must end in .npz, but is {options.out}")
-    x, _ = drawn(options, options.n)
+    import numpy as np
+
+    from minidiff.checkpoints import write_file
+
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    x, _ = drawn(options)
     content = io.BytesIO()
     np.savez(content, x=x.numpy())
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_file(options.out, content.getvalue())
     print(f"wrote {options.out}: x {tuple(x.shape)}")
     return 0
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    x, data = drawn(options, options.n)
+    from minidiff.runs import evaluate
+
+    x, data = drawn(options)
     measured = evaluate(x, data, seed=options.seed)
     if options.json:
         numbers = {name: {**value._asdict(), "ratio": value.ratio} for name, value in measured.items()}
@@ -156,22 +159,21 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def drawn(options: argparse.Namespace, n: int | None):
-    """Samples of a checkpoint and the name of its data. n: by default 200 digits, 2,000 of anything else."""
-    device = usable(options.device)
+def drawn(options: argparse.Namespace):
+    """Samples of a checkpoint, and the name of its data."""
+    from minidiff import samplers
+    from minidiff.runs import check_evaluation, load_run, sample, sampling_times
+    from minidiff.workers import local_device
+
+    device = local_device(options.device)
     net, card = load_run(options.checkpoint)
     data = card["data"]
-    n = n or (200 if data == "digits" else 2000)
+    if options.command == "evaluate":
+        options.n = options.n or (200 if data == "digits" else 2000)
+        check_evaluation(options.n, data)
+    sampler = {"ancestral": samplers.ancestral, "ddim": samplers.ddim}[options.sampler]
     times = sampling_times(data, options.steps)
-    return sample(net.to(device), data, n, times=times, sampler=SAMPLERS[options.sampler], seed=options.seed), data
-
-
-def usable(name: str):
-    """The device of that name."""
-    try:
-        return local_device(name)
-    except ValueError as error:
-        raise Refused(f"--device: {error}") from error
+    return sample(net.to(device), data, options.n, times=times, sampler=sampler, seed=options.seed), data
 
 
 def complain(line: str) -> int:
@@ -180,20 +182,35 @@ def complain(line: str) -> int:
     return FAILED
 
 
+def foreseen(error: Exception) -> int | None:
+    """The exit code for an error whose message says all, None for one that is a fault of minidiff's."""
+    if isinstance(error, ModuleNotFoundError):
+        complain(f"{error}; `python -m minidiff doctor` says what to install")
+        return FAILED
+    from minidiff.checkpoints import Damaged, FolderInUse
+    from minidiff.data import MnistUnavailable
+    from minidiff.workers import Refused, WorkerLost
+
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, Refused):
+        complain(line)
+        return WRONG
+    return complain(line) if isinstance(error, (MnistUnavailable, FolderInUse, Damaged, WorkerLost, OSError)) else None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Every error that can be foreseen becomes one line."""
     options = parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
-    except Refused as error:
-        complain(str(error))
-        return WRONG
+        return options.run(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (MnistUnavailable, FolderInUse, ValueError, OSError) as error:
-        return complain(str(error).splitlines()[0])
+    except Exception as error:
+        code = foreseen(error)
+        if code is None:
+            raise
+        return code
 
 
 if __name__ == "__main__":

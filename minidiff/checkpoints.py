@@ -29,6 +29,7 @@ __all__ = [
     "STATE",
     "STATE_BEFORE",
     "WEIGHTS",
+    "Damaged",
     "FolderInUse",
     "Snapshot",
     "Training",
@@ -75,6 +76,10 @@ class FolderInUse(RuntimeError):
     """Another run is writing to the folder."""
 
 
+class Damaged(ValueError):
+    """A file is not what was written."""
+
+
 @contextlib.contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold a folder for as long as a run writes to it. Raises FolderInUse where another run does.
@@ -86,7 +91,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise RuntimeError(
+        raise FolderInUse(
             f"another run is writing to {folder}: wait for it to end, or choose another folder"
         ) from error
     try:
@@ -117,7 +122,7 @@ def save_weights(folder: str | Path, net: nn.Module, card: dict[str, Any]) -> No
 def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
     """Fill a network with the weights of a folder, and return their card. Nothing is unpickled.
 
-    Raises FileNotFoundError where a file is missing, ValueError where the weights are damaged or of another
+    Raises FileNotFoundError where a file is missing, Damaged (a ValueError) where the weights are damaged or of another
     network.
     """
     folder = Path(folder)
@@ -127,7 +132,7 @@ def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
         copy.deepcopy(net).load_state_dict(weights)  # a misfit is found here, before it has half filled the network
         net.load_state_dict(weights)
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the weights in {folder} do not fit this network: {error}") from error
+        raise Damaged(f"the weights in {folder} do not fit this network: {error}") from error
     return card
 
 
@@ -143,7 +148,7 @@ def read_weights(folder: Path) -> tuple[bytes, dict[str, Any]]:
         card = json.loads(path.read_text(encoding="utf-8"))
         if card.get("sha256") == digest:
             return content, card
-    raise ValueError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CARD}")
+    raise Damaged(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CARD}")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -252,7 +257,7 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> None:
 def load_snapshot(folder: Path, warn: Callable[[str], None]) -> Snapshot | None:
     """The newest snapshot of a folder that is whole, or None where there never was one.
 
-    Says through `warn` which one is damaged. Raises ValueError where all are.
+    Says through `warn` which one is damaged. Raises Damaged where all are.
     """
     damaged = []
     for name in (NEW_STATE, STATE, STATE_BEFORE):
@@ -260,14 +265,14 @@ def load_snapshot(folder: Path, warn: Callable[[str], None]) -> Snapshot | None:
             continue
         try:
             snapshot = read_snapshot((folder / name).read_bytes())
-        except ValueError as error:
+        except Damaged as error:
             damaged.append(f"{folder / name} is damaged ({error})")
             continue
         for line in damaged:
             warn(f"{line}: going on from the one before it, {folder / name}")
         return snapshot
     if damaged:
-        raise ValueError("; ".join(damaged) + ": no whole one is left, so begin again in another folder")
+        raise Damaged("; ".join(damaged) + ": no whole one is left, so begin again in another folder")
     return None
 
 
@@ -278,16 +283,16 @@ def packed(snapshot: Snapshot) -> bytes:
 
 
 def read_snapshot(content: bytes) -> Snapshot:
-    """The snapshot in the bytes of a file. Raises ValueError where they are not what was written."""
+    """The snapshot in the bytes of a file. Raises Damaged where they are not what was written."""
     try:
         tensors = safetensors.torch.load(content)
         length = int.from_bytes(content[:8], "little")
         note = json.loads(content[8 : 8 + length])["__metadata__"]
         whole = note["sha256"] == digest(tensors, note["record"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise Damaged(str(error) or type(error).__name__) from error
     if not whole:
-        raise ValueError("its SHA-256 is not the one it was written with")
+        raise Damaged("its SHA-256 is not the one it was written with")
     return Snapshot(tensors, json.loads(note["record"]))
 
 

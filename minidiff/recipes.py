@@ -302,6 +302,7 @@ def write(out: Path, ema: EMA, recipe: dict, seconds: float, result: dict) -> di
     """Write the average's weights with a card, and return the card."""
     card = {
         "command": f"python -m minidiff.recipes {out.name}",
+        "data": "mnist",
         "recipe": {**recipe, "steps made": ema.steps, "moving average": ema.decay},
         "seconds": round(seconds),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",

@@ -76,16 +76,17 @@ from minidiff.training import (
     train,
     warmup_cosine,
 )
-from minidiff.workers import Workers, joined, lost_is_said
+from minidiff.workers import Refused, Workers, joined, lost_is_said
 
 __all__ = [
     "DATA",
     "Recipe",
-    "Refused",
     "Wish",
+    "check_evaluation",
     "evaluate",
     "load_run",
     "sample",
+    "sampling_times",
     "train_in",
 ]
 
@@ -126,8 +127,10 @@ class Wish(NamedTuple):
     seed: int | None = None
 
 
-class Refused(ValueError):
-    """What is asked for cannot be done; the message names the argument."""
+ASKED_BY = {  # what a person says to set a part of the recipe
+    **{"data": "data", "steps": "--steps", "batch_size": "--batch", "learning_rate": "--lr", "seed": "--seed"},
+    "seed_shift": "MINIDIFF_SEED",
+}
 
 
 # What is trained
@@ -208,17 +211,19 @@ def running(
 
 
 def begin(folder: Path, wish: Wish, *, resume: bool, x: Tensor | None, device: torch.device, count: int) -> Snapshot:
-    """What to start from: the newest whole snapshot of the folder, or a new recipe. Raises Refused or FileExistsError
-    where the folder holds something else than what is asked for."""
+    """What to start from: the newest whole snapshot of the folder, or a new recipe.
+
+    Raises Refused where the folder holds something else than what is asked for.
+    """
     snapshot = load_snapshot(folder, say)
     if snapshot is None:
         if (folder / WEIGHTS).exists():
-            raise FileExistsError(f"{folder} holds a network and no training to go on with: choose another folder")
+            raise Refused(f"{folder} holds a network and no training to go on with: choose another folder")
         recipe = new_recipe(wish, x, device, count)
         return Snapshot({}, {"recipe": recipe._asdict(), "step": 0, "seconds": 0.0, "first loss": None})
     recipe, step = Recipe(**snapshot.record["recipe"]), snapshot.record["step"]
     if not resume:
-        raise FileExistsError(
+        raise Refused(
             f"{folder} holds a training at step {step} of {recipe.steps}: add --resume to go on with it, "
             "or choose another folder"
         )
@@ -227,8 +232,8 @@ def begin(folder: Path, wish: Wish, *, resume: bool, x: Tensor | None, device: t
     for name, asked in [*wish._asdict().items(), ("seed_shift", seed_shift())]:
         if name != "minutes" and asked is not None and asked != getattr(recipe, name):
             raise Refused(
-                f"{name} must be {getattr(recipe, name)!r}, as when the training in {folder} began, but is {asked!r}: "
-                "leave it out, or choose another folder"
+                f"{ASKED_BY[name]} must be {getattr(recipe, name)}, as when the training in {folder} began, but is "
+                f"{asked}: leave it out, or choose another folder"
             )
     return snapshot
 
@@ -247,9 +252,9 @@ def new_recipe(wish: Wish, x: Tensor | None, device: torch.device, count: int) -
         "float32",
     )
     if recipe.batch_size % count:
-        raise Refused(f"batch must be a multiple of the {count} workers, but is {recipe.batch_size}")
+        raise Refused(f"--batch must be a multiple of the {count} workers, but is {recipe.batch_size}")
     if x is not None and recipe.batch_size > len(x):
-        raise Refused(f"batch must be at most {len(x)}, the number of training images, but is {recipe.batch_size}")
+        raise Refused(f"--batch must be at most {len(x)}, the number of training images, but is {recipe.batch_size}")
     if x is not None:
         net = network(recipe.data, recipe.seed).to(device)
         dtype = faster_dtype(net, x[: recipe.batch_size // count], denoising_objective(PATH, KIND))
@@ -309,7 +314,7 @@ def train_in(
         snapshot = read_snapshot(workers.from_lead(first))
         recipe, record = Recipe(**snapshot.record["recipe"]), snapshot.record
         if recipe.batch_size % workers.count:
-            raise Refused(f"batch must be a multiple of the {workers.count} workers, but is {recipe.batch_size}")
+            raise Refused(f"--batch must be a multiple of the {workers.count} workers, but is {recipe.batch_size}")
         training = assembled(recipe, device)
         if snapshot.tensors:
             restore(training, snapshot)
@@ -491,7 +496,7 @@ def load_run(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     folder = Path(place) if Path(place).is_dir() else checkpoint_folder(str(place))
     data = read_card(folder).get("data")
     if data not in DATA:
-        raise ValueError(f"{folder / CARD} must name its data, one of {', '.join(DATA)}, but says {data!r}")
+        raise Refused(f"{folder / CARD} must name its data, one of {', '.join(DATA)}, but says {data!r}")
     net = network(data, 0).eval().requires_grad_(False)
     return net, load_weights(folder, net)
 
@@ -524,20 +529,14 @@ def evaluate(samples: Tensor, data: str, *, seed: int) -> dict[str, Measurement]
     classifier (8x8 digits are enlarged for it) and on 50 principal components of the training images' pixels.
     """
     n, source = len(samples), generator(seed, 5)
+    check_evaluation(n, data)
     if data in POINTS:
-        if n > MOST_POINTS:
-            raise Refused(f"n must be at most {MOST_POINTS}, since all pairs are compared, but is {n}")
         real, again = (POINTS[data](n, generator(seed, 4, part)) for part in (0, 1))
         return {
             "energy distance": energy_distance(samples, real, again, generator=source),
             "sliced Wasserstein distance": sliced_wasserstein(samples, real, again, generator=source),
         }
     held_out = test_images(data)
-    if not FEATURES < n <= len(held_out) // 2:
-        raise Refused(
-            f"n must lie between {FEATURES + 1}, one more than there are features, and {len(held_out) // 2}, half the "
-            f"images that no training sees, but is {n}"
-        )
     rows = torch.randperm(len(held_out), generator=generator(seed, 4))[: 2 * n]
     real, again = held_out[rows].split(n)
     measured = {}
@@ -550,7 +549,19 @@ def evaluate(samples: Tensor, data: str, *, seed: int) -> dict[str, Measurement]
     return measured
 
 
-MOST_POINTS, FEATURES = 5000, 128
+MOST_POINTS, FEATURES, HELD_OUT = 5000, 128, {"digits": 599, "mnist": 10_000}
+
+
+def check_evaluation(n: int, data: str) -> None:
+    """Refuse a number of samples that cannot be measured, before they are drawn."""
+    if data in POINTS:
+        if not 2 <= n <= MOST_POINTS:
+            raise Refused(f"--n must lie between 2 and {MOST_POINTS}, since all pairs are compared, but is {n}")
+    elif not FEATURES < n <= HELD_OUT[data] // 2:
+        raise Refused(
+            f"--n must lie between {FEATURES + 1}, one more than there are features, and {HELD_OUT[data] // 2}, half the "
+            f"images that no training sees, but is {n}"
+        )
 
 
 def classifier_view() -> Callable[[Tensor], Tensor]:

@@ -15,10 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["WorkerLost", "Workers", "joined", "local_device", "lost_is_said"]
+__all__ = ["Refused", "WorkerLost", "Workers", "joined", "local_device", "lost_is_said"]
 
 MEETING_SECONDS = 600  # until all have started: one may still be downloading
 SILENCE_SECONDS = 25  # after which a worker that says nothing counts as lost; a vanished machine never says goodbye
+
+
+class Refused(ValueError):
+    """What is asked for cannot be done here; the message names the argument."""
 
 
 class WorkerLost(RuntimeError):
@@ -102,13 +106,13 @@ def lost_is_said() -> Iterator[None]:
 def local_device(name: str) -> torch.device:
     """The device of this worker: `cuda` is the GPU that torchrun meant for it.
 
-    Raises ValueError where there is none.
+    Raises Refused where there is none.
     """
     kind = name.partition(":")[0]
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(kind, False):
         here = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise ValueError(f"device must be one that PyTorch finds here ({here}), but is {name!r}")
+        raise Refused(f"--device must be one that PyTorch finds here ({here}), but is {name!r}")
     if name == "cuda":
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(name)

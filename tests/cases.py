@@ -95,3 +95,13 @@ class PerfectNetwork(nn.Module):
         mean = posterior_mean(self.mixture, self.path, x_t, self.t)
         answer = target(self.kind, self.path, mean, (x_t - alpha * mean) / sigma, self.t)
         return answer / torch.hypot(*coefficients(self.kind, self.path, self.t))
+
+
+def weights_of(net: nn.Module) -> dict[str, Tensor]:
+    """A copy of all that a network holds."""
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def same_weights(net: nn.Module, weights: dict[str, Tensor]) -> bool:
+    """Whether a network holds just these, to the last bit."""
+    return all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())

@@ -29,7 +29,8 @@ MODULES = {
 every_module = pytest.mark.parametrize("name", MODULES)
 
 CHAIN = ["minidiff.paths", "minidiff.schedules", "minidiff.targets", "minidiff.denoisers", "minidiff.samplers"]
-COMMANDS = {"minidiff.__main__", "minidiff.recipes"}  # the only ones that may draw
+# The only ones that may draw, or ask those that do.
+COMMANDS = {"minidiff.__main__", "minidiff.doctor", "minidiff.recipes", "minidiff.runs"}
 # What pyproject.toml asks for; Pillow comes with matplotlib, which cannot do without it.
 LIBRARIES = {
     *("numpy", "torch", "matplotlib", "sklearn", "scipy", "pooch", "requests", "tqdm", "safetensors", "filelock"),

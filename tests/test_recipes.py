@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from minidiff import generator, recipes
+from minidiff.checkpoints import load_weights
 from minidiff.data import Images, find_mnist, mnist
 from minidiff.networks import Classifier, initialised
-from minidiff.checkpoints import load_weights
 from tests.tools.notebooks import execute
 
 REPOSITORY = Path(__file__).parents[1]

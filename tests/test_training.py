@@ -1,34 +1,28 @@
-"""The loss, the loop, the moving average and the files, each against its formula written out."""
+"""The loss, the loop and the moving average, each against its formula written out."""
 
-import hashlib
 import itertools
-import json
 import math
-import os
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minidiff import training
-from minidiff.data import repositories_above
 from minidiff.denoisers import from_network
 from minidiff.exact import GaussianMixture, mixture_denoiser, reverse_kernel
-from minidiff.networks import MLP, Classifier, initialised
+from minidiff.networks import MLP, Classifier, UNet, initialised
 from minidiff.paths import GaussianPath
+from minidiff.recipes import digit_optimizer
 from minidiff.schedules import cosine, vp_linear
 from minidiff.training import (
     EMA,
     Batch,
     batches,
-    checkpoint_folder,
     denoising_loss,
     denoising_objective,
     faster_dtype,
     fresh_batches,
-    load_weights,
-    save_weights,
     spread_times,
     train,
     warmup_cosine,
@@ -44,16 +38,9 @@ from tests.cases import (
     normal,
     number,
     random_mixture,
+    same_weights,
+    weights_of,
 )
-
-
-def weights_of(net):
-    return {name: value.clone() for name, value in net.state_dict().items()}
-
-
-def same_weights(net, weights):
-    return all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
-
 
 # --- the loss --------------------------------------------------------------------------------------------------------
 
@@ -470,6 +457,114 @@ def test_a_small_network_learns_one_gaussian_down_to_the_floor(make_generator):
     assert float(((untrained - exact) ** 2).mean()) > 0.3 * floor
 
 
+# --- going on, in parts, and without waiting -------------------------------------------------------------------------
+
+
+def test_batches_go_on_where_they_were_cut_off(make_generator):
+    x, y = torch.arange(20.0)[:, None], torch.arange(20)
+    span = {"batch_size": 6, "steps": 11, "seed": 3}  # three batches an epoch
+    whole = list(batches(x, y, **span))
+    drawn = list(fresh_batches(lambda n, g: torch.randn(n, 2, generator=g), **span))
+    for start in range(12):
+        rest = list(batches(x, y, **span, start=start))
+        assert len(rest) == 11 - start
+        assert all(torch.equal(a.x0, b.x0) and torch.equal(a.y, b.y) for a, b in zip(rest, whole[start:], strict=True))
+        again = fresh_batches(lambda n, g: torch.randn(n, 2, generator=g), **span, start=start)
+        assert all(torch.equal(a.x0, b.x0) for a, b in zip(again, drawn[start:], strict=True))
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_the_parts_of_a_batch_are_together_the_whole(count, make_generator):
+    """Each part's losses are the rows of the whole's, from the same generator: no row twice, none left out."""
+    batch = Batch(normal((6, 2), make_generator(0)), normal((6, 2), make_generator(1)))
+    whole = denoising_objective(cosine(), "v")(Wavy(), batch, make_generator(2))
+    for rank in range(count):
+        part = denoising_objective(cosine(), "v", rows=slice(rank, None, count))(Wavy(), batch, make_generator(2))
+        torch.testing.assert_close(part, whole[rank::count], rtol=1e-12, atol=0)
+    assert len(set(whole.tolist())) == 6
+
+
+def trained_line(make_generator, report_every):
+    net = Line(5.0, 3.0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    data = line_batches(11, make_generator)
+    steps = train(net, data, squares, optimizer, generator=make_generator(9), report_every=report_every, start=100)
+    return list(steps), weights_of(net)
+
+
+@pytest.mark.parametrize("every", [1, 2, 4, 11, 50])
+def test_a_report_of_several_steps_is_the_mean_of_theirs_and_changes_nothing_else(every, make_generator):
+    single, weights = trained_line(make_generator, 1)
+    reports, again = trained_line(make_generator, every)
+    assert [step.step for step in single] == list(range(101, 112))
+    ends = [step for step in range(101, 112) if step % every == 0]
+    assert [report.step for report in reports] == (ends if ends and ends[-1] == 111 else [*ends, 111])
+    before = 100
+    for report in reports:
+        part = [step for step in single if before < step.step <= report.step]
+        assert report.loss == pytest.approx(sum(step.loss for step in part) / len(part), rel=1e-6)
+        assert report.gradient_norm == max(step.gradient_norm for step in part)
+        before = report.step
+    assert all(torch.equal(value, weights[name]) for name, value in again.items())
+
+
+def test_a_breakdown_between_reports_is_found_at_the_next_and_names_its_step(make_generator):
+    net = Line(5.0, 3.0)
+    data = list(line_batches(10, make_generator))
+    data[6].x0[0] = math.nan
+    steps = train(
+        net, data, squares, torch.optim.SGD(net.parameters(), lr=0.1), generator=make_generator(9), report_every=5
+    )
+    assert next(steps).step == 5
+    with pytest.raises(FloatingPointError, match="training broke down at step 7: loss nan"):
+        next(steps)
+
+
+def test_report_every_must_be_a_number_of_steps(make_generator):
+    net = Line(5.0, 3.0)
+    with pytest.raises(ValueError, match="report_every must be a number of steps >= 1, but is 0"):
+        next(train(net, [], squares, torch.optim.SGD(net.parameters()), generator=make_generator(9), report_every=0))
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make a processor wait for a GPU: numbers fetched from tensors, and tensors from the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        name = str(function)
+        self.count += name.startswith(("aten._local_scalar_dense", "aten.nonzero", "aten.equal.", "aten.is_nonzero"))
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("kind", ["points", "images"])
+def test_between_reports_nothing_waits_for_the_device(kind, make_generator):
+    """With the CPU in the GPU's place: 20 steps with a report every 10 fetch as many numbers as 40 steps with one every
+    20, so that a step itself fetches none. Batches, times, noise, precision, Muon, average and schedule included."""
+    shape = (2,) if kind == "points" else (1, 8, 8)
+    make = MLP if kind == "points" else lambda: UNet(widths=(16, 32), blocks=1, patch=1)
+
+    def waits(steps, every):
+        net = initialised(make, make_generator(0))
+        optimizer = torch.optim.AdamW(net.parameters()) if kind == "points" else digit_optimizer(net, 0.01)
+        data = batches(torch.randn(256, *shape, generator=make_generator(1)), batch_size=4, steps=steps, seed=0)
+        schedule = warmup_cosine(optimizer, steps=steps, warmup=2)
+        with Waits() as seen:
+            list(
+                train(
+                    *(net, data, denoising_objective(cosine(), "v"), optimizer),
+                    **{"generator": make_generator(2), "schedule": schedule, "ema": EMA(net)},
+                    **{"dtype": torch.bfloat16, "report_every": every},
+                )
+            )
+        return seen.count
+
+    assert waits(20, 10) == waits(40, 20)
+    assert waits(20, 1) > waits(20, 10)  # reading a loss is counted
+
+
 # --- which precision is faster ---------------------------------------------------------------------------------------
 
 
@@ -505,135 +600,3 @@ def test_faster_dtype_is_the_one_that_took_less_time(slow, fast, monkeypatch, ma
 def test_faster_dtype_measures_this_machine(make_generator):
     net = initialised(lambda: MLP(width=8, layers=1), make_generator(0))
     assert faster_dtype(net, torch.zeros(4, 2), denoising_objective(cosine(), "v")) in (torch.float32, torch.bfloat16)
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def saved(tmp_path, make_generator):
-    """A network with statistics and integer counters, and the folder in which it was saved."""
-    net = initialised(Classifier, make_generator(0))
-    net(torch.randn(4, 1, 28, 28, generator=make_generator(1)))
-    save_weights(tmp_path / "new" / "folder", net, {"recipe": "some", "seed": 3})
-    return net, tmp_path / "new" / "folder"
-
-
-def other_classifier(make_generator):
-    return initialised(Classifier, make_generator(5))
-
-
-def test_what_was_saved_comes_back(saved, make_generator):
-    net, folder = saved
-    other = other_classifier(make_generator)
-    assert not same_weights(other, weights_of(net))
-    card = load_weights(str(folder), other)
-    assert same_weights(other, weights_of(net))
-    assert card == json.loads((folder / "card.json").read_text())
-    assert card["recipe"] == "some" and card["seed"] == 3
-    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
-
-
-def test_weights_are_plain_safetensors(saved):
-    net, folder = saved
-    with safe_open(folder / "weights.safetensors", "pt") as file:
-        assert sorted(file.keys()) == sorted(net.state_dict())
-        for name, value in net.state_dict().items():
-            assert torch.equal(file.get_tensor(name), value)
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
-def test_a_missing_file_is_named(saved, name):
-    net, folder = saved
-    (folder / name).unlink()
-    with pytest.raises(
-        FileNotFoundError, match=rf"{name} is missing: folder must hold weights.safetensors and card.json"
-    ):
-        load_weights(folder, net)
-
-
-def test_damaged_weights_are_refused(saved, make_generator):
-    _, folder = saved
-    content = bytearray((folder / "weights.safetensors").read_bytes())
-    content[-1] ^= 1
-    (folder / "weights.safetensors").write_bytes(content)
-    other = other_classifier(make_generator)
-    before = weights_of(other)
-    with pytest.raises(ValueError, match=r"weights.safetensors is damaged: its SHA-256 is not the one in card.json"):
-        load_weights(folder, other)
-    assert same_weights(other, before)
-
-
-@pytest.mark.parametrize("make", [lambda: Classifier(classes=3), MLP], ids=["other size", "other kind"])
-def test_weights_of_another_network_are_refused_and_change_nothing(saved, make, make_generator):
-    _, folder = saved
-    other = initialised(make, make_generator(0))
-    before = weights_of(other)
-    with pytest.raises(ValueError, match=r"the weights in .*folder do not fit this network"):
-        load_weights(folder, other)
-    assert same_weights(other, before)
-
-
-def test_a_file_that_is_no_safetensors_is_refused_though_its_card_agrees(saved):
-    net, folder = saved
-    (folder / "weights.safetensors").write_bytes(b"nothing of the kind")
-    digest = hashlib.sha256(b"nothing of the kind").hexdigest()
-    (folder / "card.json").write_text(json.dumps({"sha256": digest}))
-    with pytest.raises(ValueError, match="do not fit this network"):
-        load_weights(folder, net)
-
-
-def half_written(weights, path, *rest):
-    path.write_bytes(b"half")
-    raise KeyboardInterrupt
-
-
-def disk_full(*_):
-    raise OSError("no space left on device")
-
-
-@pytest.mark.parametrize(
-    ("place", "name", "accident", "error"),
-    [(training, "save_file", half_written, KeyboardInterrupt), (os, "replace", disk_full, OSError)],
-)
-def test_an_interrupted_write_leaves_the_old_files(saved, place, name, accident, error, monkeypatch, make_generator):
-    net, folder = saved
-    other = other_classifier(make_generator)
-    with monkeypatch.context() as patched:
-        patched.setattr(place, name, accident)
-        with pytest.raises(error):
-            save_weights(folder, other, {"recipe": "other"})
-    back = other_classifier(make_generator)
-    assert load_weights(folder, back)["recipe"] == "some" and same_weights(back, weights_of(net))
-    save_weights(folder, other, {"recipe": "other"})
-    assert load_weights(folder, back)["recipe"] == "other" and same_weights(back, weights_of(other))
-    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
-
-
-def test_a_card_that_json_cannot_hold_is_refused_before_anything_is_written(tmp_path, make_generator):
-    with pytest.raises(TypeError):
-        save_weights(tmp_path / "folder", other_classifier(make_generator), {"when": object()})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_checkpoints_are_looked_for_in_order(tmp_path, monkeypatch):
-    """$MINIDIFF_DATA, then the repository above the working directory, then that of the package."""
-    repository, elsewhere = tmp_path / "course", tmp_path / "data"
-    (repository / "minidiff").mkdir(parents=True)
-    (repository / "minidiff" / "__init__.py").touch()
-    (repository / "notebooks").mkdir()
-    monkeypatch.chdir(repository / "notebooks")
-    monkeypatch.setenv("MINIDIFF_DATA", str(elsewhere))
-    assert repositories_above() == [repository]
-    with pytest.raises(
-        FileNotFoundError, match=r"no checkpoint 'digits-x' in .*minidiff.recipes digits-x` makes it"
-    ) as error:
-        checkpoint_folder("digits-x")
-    for folder in (elsewhere / "checkpoints", repository / "data" / "checkpoints"):
-        assert str(folder) in str(error.value)
-    for folder in (repository / "data" / "checkpoints", elsewhere / "checkpoints"):
-        (folder / "digits-x").mkdir(parents=True)
-        (folder / "digits-x" / "card.json").touch()
-        assert checkpoint_folder("digits-x") == folder / "digits-x"
-    monkeypatch.delenv("MINIDIFF_DATA")
-    assert checkpoint_folder("digits-x") == repository / "data" / "checkpoints" / "digits-x"

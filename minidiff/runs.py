@@ -168,7 +168,7 @@ def assembled(recipe: Recipe, device: torch.device) -> Training:
     net = network(recipe.data, recipe.seed).to(device)
     rate = recipe.learning_rate
     if recipe.data in POINTS:
-        optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0, fused=True)
     else:
         optimizer = digit_optimizer(net, rate)
     schedule = warmup_cosine(optimizer, steps=recipe.steps, warmup=min(200, recipe.steps // 10))
@@ -559,7 +559,7 @@ def check_evaluation(n: int, data: str) -> None:
             raise Refused(f"--n must lie between 2 and {MOST_POINTS}, since all pairs are compared, but is {n}")
     elif not FEATURES < n <= HELD_OUT[data] // 2:
         raise Refused(
-            f"--n must lie between {FEATURES + 1}, one more than there are features, and {HELD_OUT[data] // 2}, half the "
+            f"--n must lie between {FEATURES + 1}, one more than the features, and {HELD_OUT[data] // 2}, half the "
             f"images that no training sees, but is {n}"
         )
 

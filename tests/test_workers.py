@@ -87,7 +87,7 @@ def test_two_processes_have_the_gradient_of_one_with_the_joint_batch(computed):
     assert len(names) == 8 and all(float(alone[name].abs().max()) > 0 for name in names)
     for part in computed[2]:
         for name in names:
-            torch.testing.assert_close(part[name], alone[name], rtol=1e-12, atol=1e-14)
+            torch.testing.assert_close(part[name], alone[name], rtol=1e-10, atol=1e-10)
         assert float(part["loss"]) == pytest.approx(float(alone["loss"]), rel=1e-6)
 
 

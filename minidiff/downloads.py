@@ -200,6 +200,8 @@ def folder_fault(error: OSError) -> str:
             return "it is read-only"
         case PermissionError():
             return "you may not write there"
-        case FileExistsError() | NotADirectoryError():
-            return f"{error.filename} is a file, not a folder"
-    return f"{error.strerror or error}".splitlines()[0]
+        case FileExistsError():
+            return "it is a file, not a folder"
+        case NotADirectoryError():
+            return "a folder above it is a file"
+    return f"{error.strerror or error}".splitlines()[0] + (f" ({error.filename})" if error.filename else "")

@@ -563,19 +563,24 @@ def test_a_read_only_disk_is_named_and_what_it_holds_is_read(small, serve, mount
     assert mnist("train", mirrors=[]).y.tolist() == [7, 0, 9]
 
 
-@pytest.mark.parametrize("place", ["environment", "environment/mnist"])
-def test_a_folder_that_is_a_file_is_named(small, serve, tmp_path, monkeypatch, place):
-    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "environment"))
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("environment", "a folder above it is a file"), ("environment/mnist", "it is a file, not a folder")],
+)
+def test_a_folder_that_is_a_file_is_named(small, serve, tmp_path, monkeypatch, place, words):
+    folder = tmp_path / "environment"
+    monkeypatch.setenv("MINIDIFF_DATA", str(folder))
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).touch()
     address, asked = serve(archives(small))
-    assert ": " + str(tmp_path / "environment") in line_of_a_folder([address])
-    assert "is a file, not a folder. What to do: set" in line_of_a_folder([address]) and asked == []
+    assert f"stored in {folder / 'mnist'}: {words}. What to do: set" in line_of_a_folder([address])
+    assert asked == []
 
 
 def test_a_folder_in_a_file_s_place_is_no_fault_of_a_mirror(small, serve, tmp_path):
-    (tmp_path / "named" / f"{NAMES[0]}.gz").mkdir(parents=True)
-    assert "Is a directory" in line_of_a_folder([serve(archives(small))[0]], tmp_path / "named")
+    place = tmp_path / "named" / f"{NAMES[0]}.gz"
+    place.mkdir(parents=True)
+    assert f"Is a directory ({place})" in line_of_a_folder([serve(archives(small))[0]], tmp_path / "named")
 
 
 def test_where_mnist_is_found_nothing_is_written(small, tmp_path, monkeypatch):
@@ -597,6 +602,7 @@ INTERRUPTED = 42
 def in_another_process(files, folder, mirror, log):
     """What a second process does: download, its errors into a log, its end in its exit code."""
     sys.stderr = open(log, "w", buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells switch it off for what runs in the background
     data.MNIST_FILES, downloads.QUIET_WAIT_SECONDS = files, 0.05
     try:
         data.download_mnist(folder, [mirror])
@@ -706,6 +712,7 @@ def test_who_waits_too_long_goes_on_alone(small, serve, tmp_path, monkeypatch, c
     try:
         address, _ = serve(archives(small))
         assert mnist("train", tmp_path / "mnist", mirrors=[address]).y.tolist() == [7, 0, 9]
+        assert thread.is_alive(), "it waited until the lock was free"
         assert "waiting for it" in capfd.readouterr().err
     finally:
         done.set()

@@ -8,6 +8,7 @@ Sources: Pedregosa et al. 2011 (scikit-learn) for moons and swiss roll; Johnson 
 the pinwheel; LeCun, Cortes & Burges, The MNIST database; Alpaydin & Kaynak 1998 for the 8x8 digits.
 """
 
+import errno
 import gzip
 import hashlib
 import math
@@ -16,6 +17,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 import pooch
@@ -23,6 +25,7 @@ import torch
 from sklearn.datasets import load_digits, make_swiss_roll
 from torch import Tensor
 
+from minidiff.downloads import MirrorsFailed, alone_in, fetch, folder_fault
 from minidiff.exact import GaussianMixture
 
 __all__ = [
@@ -214,11 +217,11 @@ MNIST_FILES = {
     ),
 }
 MNIST_HEADER_BYTES = {"images": 16, "labels": 8}
-DOWNLOAD_TIMEOUT_SECONDS = 30
+MNIST_MEGABYTES = 12  # the four archives together
 
 
 class MnistUnavailable(RuntimeError):
-    """MNIST is neither on this machine nor to be had from the mirrors. The message says what to do."""
+    """MNIST is neither on this machine nor to be had. The first line says why and what to do, the others the rest."""
 
 
 def mnist(
@@ -261,13 +264,13 @@ def mnist_folders(folder: str | Path | None = None) -> list[Path]:
 def repositories_above() -> list[Path]:
     """Folders at or above the working directory that hold this course (a notebook's kernel starts in notebooks/)."""
     here = Path.cwd()
-    return [above for above in (here, *here.parents) if (above / "minidiff" / "__init__.py").is_file()]
+    return [above for above in (here, *here.parents) if os.path.isfile(above / "minidiff" / "__init__.py")]
 
 
 def stored_file(folder: Path, name: str) -> Path | None:
     """The file of that name in a folder, packed or not."""
     for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
+        if os.path.isfile(path):  # no error where one may not look, unlike Path.is_file
             return path
     return None
 
@@ -277,6 +280,8 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
     path = stored_file(folder, name)
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except PermissionError as error:
+        raise ValueError(f"{path} may not be read by you: ask its owner, or name another folder") from error
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({error}): delete it and run again") from error
     if hashlib.sha256(content).hexdigest() != MNIST_FILES[name][0]:
@@ -285,28 +290,48 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
 
 
 def download_mnist(folder: str | Path | None = None, mirrors: Sequence[str] = MIRRORS) -> Path:
-    """Download the four archives, each from the first mirror that delivers it whole, and return their folder."""
+    """Download the archives that are missing, each from the first mirror that delivers it, and return their folder."""
     target = mnist_folders(folder)[0] if folder or os.environ.get("MINIDIFF_DATA") else mnist_folders()[-1]
-    for name, (_, archive_hash) in MNIST_FILES.items():
-        if stored_file(target, name):
-            continue
-        failures = []
-        for mirror in mirrors:
-            try:
-                # pooch writes to a temporary name, checks the hash, and only then renames
-                downloader = pooch.HTTPDownloader(progressbar=True, timeout=DOWNLOAD_TIMEOUT_SECONDS)
-                pooch.retrieve(f"{mirror}{name}.gz", archive_hash, f"{name}.gz", target, downloader=downloader)
-                break
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-                failures.append(f"  {mirror}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
-        else:
-            looked = "\n".join(f"  {path}" for path in mnist_folders(folder))
-            raise MnistUnavailable(
-                f"MNIST was not found, and {name}.gz could not be downloaded.\nLooked in:\n{looked}\nTried:\n"
-                + "\n".join(failures)
-                + "\nWhat to do: on a machine with a connection, fetch the four files "
-                + ", ".join(f"{file}.gz" for file in MNIST_FILES)
-                + " from one of these mirrors, put them into a folder called mnist, and set the environment "
-                "variable MINIDIFF_DATA to the folder above it."
-            )
+    try:
+        with alone_in(target):
+            for name, (_, archive_hash) in MNIST_FILES.items():
+                if not stored_file(target, name):
+                    delivered = fetch(f"{name}.gz", archive_hash, target, mirrors)
+                    # asked first from now on: a mirror that does not answer costs its wait once, not four times
+                    mirrors = [delivered, *(mirror for mirror in mirrors if mirror != delivered)]
+    except MirrorsFailed as failure:
+        raise MnistUnavailable(mirrors_failed(failure, target) + other_ways(folder)) from failure
+    except OSError as error:
+        raise MnistUnavailable(not_stored(error, target, named=folder is not None) + other_ways(folder)) from error
     return target
+
+
+def mirrors_failed(failure: MirrorsFailed, target: Path) -> str:
+    """One line that says what each mirror did and what to do, and one for each mirror's address."""
+    each = "; ".join(f"{urlsplit(mirror).netloc or mirror} {fault}" for mirror, fault in failure.faults.items())
+    return (
+        f"MNIST could not be downloaded: {each or 'no mirror was named'}. What to do: check the connection and run "
+        f"again, or put the four files {next(iter(MNIST_FILES))}.gz and so on into {target}.\nTried:\n"
+    ) + "\n".join(f"  {mirror}: {fault}" for mirror, fault in failure.faults.items())
+
+
+def not_stored(error: OSError, target: Path, named: bool) -> str:
+    """One line that says why the folder takes no file and what to do."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = f"free {MNIST_MEGABYTES} MB there, or " if full else ""
+    cure += "name" if named else "set the environment variable MINIDIFF_DATA to"
+    return (
+        f"MNIST could not be stored in {target}: {folder_fault(error)}. What to do: {cure} another folder that you "
+        "can write to, and run again."
+    )
+
+
+def other_ways(folder: str | Path | None) -> str:
+    """Where MNIST was looked for, and how to bring it there by hand."""
+    looked = "\n".join(f"  {path}" for path in mnist_folders(folder))
+    return (
+        f"\nLooked in:\n{looked}\nBy hand: on a machine with a connection, fetch the four files "
+        + ", ".join(f"{file}.gz" for file in MNIST_FILES)
+        + " from one of the mirrors, put them into a folder called mnist, and set the environment variable "
+        "MINIDIFF_DATA to the folder above it."
+    )

@@ -2,10 +2,8 @@
 
 import gzip
 import hashlib
-import http.server
 import inspect
 import math
-import threading
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from scipy.integrate import quad
 from sklearn.datasets import load_digits
 
 from minidiff import data
-from minidiff.data import MnistUnavailable, digits, eight_gaussians, find_mnist, mnist, three_gaussians
+from minidiff.data import digits, eight_gaussians, find_mnist, mnist, three_gaussians
 from tests.cases import dkw_bound, farthest_from_cdf
 
 DRAWN = [data.moons, data.swiss_roll, data.checkerboard, data.rings, data.pinwheel]
@@ -265,8 +263,7 @@ def test_real_mnist_has_60000_digits_to_train_on(real_mnist):
 # --- MNIST: small files of the same kind -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small(tmp_path, monkeypatch):
+def expect_small_files(tmp_path, monkeypatch):
     """name -> content of four small IDX files, whose hashes the package now expects; nothing is elsewhere."""
     pixels = np.arange(3 * 784, dtype=np.uint8)
     files = {
@@ -287,6 +284,11 @@ def small(tmp_path, monkeypatch):
     return files
 
 
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    return expect_small_files(tmp_path, monkeypatch)
+
+
 def store(files, folder, packed=True):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -294,10 +296,6 @@ def store(files, folder, packed=True):
             gzip.compress(content, mtime=0) if packed else content
         )
     return folder
-
-
-def files_below(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("packed", [True, False, "some"])
@@ -368,159 +366,6 @@ def test_a_damaged_file_is_named_and_refused(small, tmp_path, name, spoil, words
 def test_an_unknown_split_is_refused(split):
     with pytest.raises(ValueError, match=f"split must be 'train' or 'test', but is {split!r}"):
         mnist(split)
-
-
-# --- MNIST: from a server --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def serve():
-    """A function: path -> content, and perhaps a way to answer -> the address of a real server on loopback, and the
-    list of what was asked of it."""
-    servers = []
-
-    def start(files, answer=None):
-        asked = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                name = self.path.lstrip("/")
-                asked.append(name)
-                if name not in files:
-                    return self.send_error(404)
-                if answer is not None:
-                    return answer(self, files[name])
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(files[name])))
-                self.end_headers()
-                self.wfile.write(files[name])
-
-            def log_message(self, *arguments):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/", asked
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def archives(files):
-    return {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
-
-
-ALL = sorted(f"{name}.gz" for name in NAMES)
-
-
-def test_the_real_files_come_from_a_real_server(real_mnist, serve, tmp_path, monkeypatch):
-    """Those on this machine may be packed differently from the mirrors': so the archive's hash is theirs."""
-    if not all((real_mnist / name).is_file() for name in ALL):
-        pytest.skip(f"{real_mnist} holds MNIST unpacked: there are no archives to serve")
-    files = {name: (real_mnist / name).read_bytes() for name in ALL}
-    served = {
-        name: (content, hashlib.sha256(files[f"{name}.gz"]).hexdigest())
-        for name, (content, _) in data.MNIST_FILES.items()
-    }
-    monkeypatch.setattr(data, "MNIST_FILES", served)
-    address, asked = serve(files)
-    x, y = mnist("test", tmp_path / "mnist", mirrors=[address])
-    assert sorted(asked) == files_below(tmp_path / "mnist") == ALL
-    there = mnist("test", real_mnist)
-    assert torch.equal(x, there.x) and torch.equal(y, there.y)
-
-
-@pytest.mark.parametrize("where", ["argument", "environment", "cache"])
-def test_downloads_go_where_the_next_run_looks_first(small, serve, tmp_path, monkeypatch, where):
-    address, asked = serve(archives(small))
-    folder = {"argument": "named", "environment": "environment/mnist", "cache": "cache/minidiff/mnist"}[where]
-    if where == "environment":
-        monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "environment"))
-    argument = tmp_path / "named" if where == "argument" else None
-    assert mnist("train", argument, mirrors=[address]).y.tolist() == [7, 0, 9]
-    assert files_below(tmp_path / folder) == sorted(asked) == ALL
-    assert mnist("test", argument, mirrors=[]).y.tolist() == [4]
-    assert len(asked) == 4
-
-
-def test_only_what_is_missing_is_downloaded(small, serve, tmp_path):
-    address, asked = serve(archives(small))
-    store({NAMES[0]: small[NAMES[0]]}, tmp_path / "mnist", packed=False)
-    store({NAMES[1]: small[NAMES[1]]}, tmp_path / "mnist")
-    assert mnist("train", tmp_path / "mnist", mirrors=[address]).y.tolist() == [7, 0, 9]
-    assert asked == [f"{NAMES[2]}.gz", f"{NAMES[3]}.gz"]
-
-
-def short(handler, content):
-    """Break off in the middle of a file."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(content)))
-    handler.end_headers()
-    handler.wfile.write(content[: len(content) // 2])
-
-
-def broken_server(handler, content):
-    handler.send_error(503)
-
-
-FAILURES = ["not found", "other content", "broken off", "out of order", "not listening"]
-
-
-@pytest.fixture
-def failing(small, serve):
-    """A function: the way to fail -> the address of a mirror that does."""
-
-    def mirror(way):
-        match way:
-            case "not found":
-                return serve({})[0]
-            case "other content":
-                return serve({name: content + b"\0" for name, content in archives(small).items()})[0]
-            case "broken off":
-                return serve(archives(small), short)[0]
-            case "out of order":
-                return serve(archives(small), broken_server)[0]
-            case "not listening":
-                return "http://127.0.0.1:9/"
-
-    return mirror
-
-
-@pytest.mark.parametrize("way", FAILURES)
-def test_the_second_mirror_serves_where_the_first_one_fails(small, serve, failing, tmp_path, way):
-    address, asked = serve(archives(small))
-    images = mnist("train", tmp_path / "mnist", mirrors=[failing(way), address])
-    assert images.y.tolist() == [7, 0, 9]
-    assert sorted(asked) == files_below(tmp_path / "mnist") == ALL
-
-
-@pytest.mark.parametrize("way", FAILURES)
-def test_where_every_mirror_fails_nothing_half_is_left(failing, tmp_path, monkeypatch, way):
-    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "environment"))
-    mirrors = [failing(way), failing("not found")]
-    with pytest.raises(MnistUnavailable) as error:
-        mnist("train", mirrors=mirrors)
-    message = str(error.value)
-    assert f"MNIST was not found, and {NAMES[0]}.gz could not be downloaded." in message
-    looked, tried = message.split("Tried:")
-    for folder in data.mnist_folders():
-        assert f"\n  {folder}\n" in looked
-    for mirror in mirrors:
-        assert f"\n  {mirror}: " in tried
-    assert "404" in tried
-    assert "What to do: " in tried and "MINIDIFF_DATA" in tried and all(name in tried for name in ALL)
-    assert files_below(tmp_path / "environment") == []
-
-
-def test_what_arrived_whole_is_kept_when_a_later_file_fails(small, serve, tmp_path):
-    files = archives(small)
-    address, _ = serve({name: files[name] for name in (f"{NAMES[0]}.gz", f"{NAMES[1]}.gz")})
-    with pytest.raises(MnistUnavailable, match=rf"{NAMES[2]}.gz could not be downloaded"):
-        mnist("train", tmp_path / "mnist", mirrors=[address])
-    assert files_below(tmp_path / "mnist") == sorted(f"{name}.gz" for name in NAMES[:2])
 
 
 def test_the_mirrors_are_two_and_their_archives_are_pinned():

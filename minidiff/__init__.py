@@ -5,6 +5,7 @@ way to learn, or to use, the conditional mean `E[x0 | x_t]`. The modules, in the
 them:
 
 data        two-dimensional distributions, 8x8 digits, MNIST
+downloads   files from the network: whole and checked, or one plain line that says why not
 physics     potentials, random walks, Langevin dynamics, the Fokker-Planck equation, what one measures
 paths       GaussianPath: how data dissolves into noise, and the exact way back when x0 is known
 schedules   the paths that people use: ddpm_linear, cosine, vp_linear

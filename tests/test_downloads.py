@@ -330,8 +330,13 @@ def refused(serve, monkeypatch):
 
 
 def no_route(serve, monkeypatch):
-    """The kernel refuses to connect to a broadcast address, and sends nothing."""
-    return "http://255.255.255.255:9/", r"cannot be reached \(Network is unreachable\)"
+    """What the kernel says where no network is up, which it is asked to say here."""
+
+    def connect(*arguments):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    return f"http://127.0.0.1:{closed_port()}/", r"cannot be reached \(Network is unreachable\)"
 
 
 def no_name(serve, monkeypatch):

@@ -29,7 +29,7 @@ SEEDS = 0 1 2 3 4
 THREADS = 1 2
 LAB_FLAGS =
 
-.PHONY: help lab test course notebooks seeds clean
+.PHONY: help lab test course notebooks seeds soak clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ notebooks: $(INSTALLED)  ## execute every notebook and store its outputs
 
 seeds: $(INSTALLED)  ## check that the findings hold under SEEDS="0 1 2 3 4" and THREADS="1 2"
 	$(RUN) tests.tools.notebooks seeds $(FILES) --seeds $(SEEDS) --threads $(THREADS)
+
+soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments (ten minutes)
+	$(RUN) pytest tests/soak.py -s --seed=$(SEED)
 
 clean:  ## remove all that these commands made: .venv and caches (never your notebooks or data)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* *.egg-info build

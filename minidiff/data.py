@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pooch
 import torch
-from sklearn.datasets import load_digits, make_swiss_roll
 from torch import Tensor
 
 from minidiff.downloads import MirrorsFailed, alone_in, fetch, folder_fault
@@ -94,6 +93,8 @@ def swiss_roll(n: int, generator: torch.Generator, *, noise: float = 0.3) -> Ten
 
     Returns (n, 2), mean 0 and variance 1 of the population.
     """
+    from sklearn.datasets import make_swiss_roll  # here, since scikit-learn takes a second to import
+
     check_size(n)
     points, _ = make_swiss_roll(n, noise=noise, random_state=sklearn_seed(generator))
     # t is uniform on [1.5 pi, 4.5 pi]; the moments of (t cos t, t sin t) by parts
@@ -186,6 +187,8 @@ def to_images(pixels: np.ndarray, labels: np.ndarray, largest: float) -> Images:
 
 def digits() -> Images:
     """scikit-learn's 8x8 digits, which need no download: x (1797, 1, 8, 8) and y (1797,)."""
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     return to_images(bunch.images, bunch.target, largest=16)
 

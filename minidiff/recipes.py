@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from minidiff import generator, plots
+from minidiff import generator
 from minidiff.checkpoints import checkpoint_folder, load_weights, save_weights
 from minidiff.data import Images, mnist
 from minidiff.denoisers import from_network
@@ -204,6 +204,8 @@ DISTANCE_SAMPLES, DISTANCE_STEPS = 2000, 50
 
 def picture(out: Path) -> None:
     """Draw the picture at the head of the README: a spiral and a few digits, dissolving and coming back."""
+    from minidiff import plots  # here, since matplotlib takes long to import
+
     figure, axes = plots.panels(3, 7, size=(1.7, 1.75))
     spiral = spiral_mixture()
     times = torch.linspace(1, 0, 401)

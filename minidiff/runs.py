@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from minidiff import generator, plots
+from minidiff import generator
 from minidiff.checkpoints import (
     CARD,
     WEIGHTS,
@@ -399,6 +399,8 @@ def save(folder: Path, training: Training, recipe: Recipe, record: dict[str, Any
 
 def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
     """A picture of what the model draws by now, always from the same noise: `samples-STEP.png`."""
+    from minidiff import plots  # here, since only the lead draws
+
     n = 2000 if recipe.data in POINTS else 40
     x = sample(training.ema.net, recipe.data, n, times=sampling_times(recipe.data, 25), sampler=ddim, seed=0)
     figure, axes = plots.panels(titles=[f"{recipe.data}, step {step}"])

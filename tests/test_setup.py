@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
 CONDA_NAMES = {"torch": "pytorch"}
-COMMANDS = ["help", "lab", "test", "course", "notebooks", "seeds", "clean"]
+COMMANDS = ["help", "lab", "test", "course", "notebooks", "seeds", "soak", "clean"]
 TOP_LEVEL = {
     *("README.md", "notebooks", "minidiff", "data", "tests", "environment.yml", "pyproject.toml", "constraints.txt"),
     *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore"),

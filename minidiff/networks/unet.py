@@ -91,7 +91,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(level(width) for width in widths[:-1])
         self.norm_out = group_norm(widths[0])
         self.conv_out = zero_init(nn.Conv2d(widths[0], channels * patch**2, 3, padding=1))
-        self.to(memory_format=torch.channels_last)  # the same numbers in another order: a quarter less time
+        self.to(memory_format=torch.channels_last)  # the same numbers, in the order that convolutions like
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
         if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:

@@ -80,3 +80,9 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def lines_of(folder: Path) -> list[str]:
+    """The lines of a run's log, which may be there, and may be being written."""
+    log = folder / "log.jsonl"
+    return log.read_text(encoding="utf-8").splitlines() if log.exists() else []

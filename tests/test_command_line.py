@@ -25,7 +25,7 @@ from minidiff.networks import MLP, initialised
 from minidiff.samplers import ancestral, ddim, last
 from minidiff.training import EMA, denoising_objective, fresh_batches, train, warmup_cosine
 from minidiff.workers import Refused
-from tests.processes import command, end, environment, finished, started, wait_until
+from tests.processes import command, end, environment, finished, lines_of, started, wait_until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
 needs_mnist = pytest.mark.skipif(find_mnist() is None, reason="MNIST not found")
@@ -131,11 +131,6 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(data, whol
     assert finished(*options, "--out", folder, "--resume").returncode == 0
     assert bits_of(folder) == bits_of(expected)
     assert steps_of(folder) == steps_of(expected)
-
-
-def lines_of(folder):
-    """The lines of a log that may be there, and is being written."""
-    return (folder / "log.jsonl").read_text().splitlines() if (folder / "log.jsonl").exists() else []
 
 
 @posix

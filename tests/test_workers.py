@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from minidiff import workers
 from minidiff.workers import Refused, WorkerLost, Workers, joined, local_device, lost_is_said
-from tests.processes import end, finished, free_port, started, torchrun, wait_until, workers_of
+from tests.processes import end, finished, free_port, lines_of, started, torchrun, wait_until, workers_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and /proc as on Linux")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
@@ -179,6 +179,13 @@ def far_apart(a, b):
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
+def farthest_losses(a, b):
+    """The largest difference between the losses of two logs. Other batches or other noise differ by 0.02 and more; the
+    order in which gradients are added, far less."""
+    losses = [[json.loads(line)["loss"] for line in lines_of(folder)] for folder in (a, b)]
+    return max(abs(x - y) for x, y in zip(*losses, strict=True))
+
+
 @linux
 def test_a_killed_worker_ends_the_run_and_any_number_goes_on(tmp_path):
     """One of two workers is killed; the rest end at once with a clear line; one alone, then two, finish the training.
@@ -214,7 +221,8 @@ def test_a_killed_worker_ends_the_run_and_any_number_goes_on(tmp_path):
         end(done)
     steps = [json.loads(line)["step"] for line in (cut / "log.jsonl").read_text().splitlines()]
     assert steps == list(range(10, 601, 10))
-    assert far_apart(weights(alone), weights(cut)) < 1e-3 * max(float(v.abs().max()) for v in weights(alone).values())
+    assert farthest_losses(alone, cut) < 1e-4
+    assert far_apart(weights(alone), weights(cut)) < 1e-2  # of up to 0.7; rounding grows from step to step
 
 
 @posix

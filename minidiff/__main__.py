@@ -9,9 +9,11 @@ where something failed, 2 where the command was wrong, 130 where it was interrup
 """
 
 import argparse
+import contextlib
 import io
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -49,6 +51,13 @@ def positive(text: str) -> float:
     return value
 
 
+def folder(text: str) -> Path:
+    """A folder, which need not exist yet."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a folder, but is empty")
+    return Path(text)
+
+
 def npz(text: str) -> Path:
     """A file that ends in .npz."""
     if not text.endswith(".npz"):
@@ -67,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("train", help="train a model; cut it off at any moment and go on with --resume")
     command.add_argument("data", choices=DATA, help="what to learn")
-    command.add_argument("--out", type=Path, help="the folder of the run (default: runs/DATA)")
+    command.add_argument("--out", type=folder, help="the folder of the run (default: runs/DATA)")
     command.add_argument("--resume", action="store_true", help="go on with the training in the folder, if there is one")
     length = command.add_mutually_exclusive_group()
     length.add_argument("--steps", type=whole, help="how many steps (default: enough for good samples)")
@@ -76,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--lr", type=positive, help="the largest learning rate")
     command.add_argument("--seed", type=seed, help="the same seed gives the same network (default: 0)")
     command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    command.add_argument("--precision", choices=["float32", "bfloat16"], help="default: whichever is faster here")
     command.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster steps")
     command.add_argument("--save-seconds", type=positive, default=60.0, help="between two saves (default: 60)")
     command.set_defaults(run=run_train)
@@ -107,25 +117,33 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def run_train(options: argparse.Namespace) -> int:
     from minidiff.runs import Wish, train_in
-    from minidiff.workers import WorkerLost, local_device
+    from minidiff.workers import LeadGaveUp, WorkerLost, local_device
 
-    folder = options.out or Path("runs") / options.data
-    again = f"python -m minidiff train {options.data} --out {folder} --resume"
+    out = options.out or Path("runs") / options.data
+    again = ["python", "-m", "minidiff", "train", options.data, "--out", str(out), "--resume"]
+    again += [] if options.device == "cpu" else ["--device", options.device]
+    go_on = shlex.join([*again, "--compile"] if options.compile else again)
+    lead = os.environ.get("RANK", "0") == "0"  # of several workers, one speaks
+    wish = (options.steps, options.minutes, options.batch, options.lr, options.seed, options.precision)
     try:
         complete = train_in(
-            folder,
-            Wish(options.data, options.steps, options.minutes, options.batch, options.lr, options.seed),
+            out,
+            Wish(options.data, *wish),
             device=local_device(options.device),
             resume=options.resume,
             compiled=options.compile,
             save_seconds=options.save_seconds,
         )
     except FloatingPointError as error:
-        return complain(f"{error}. The last good state is in {folder}; train again into another folder")
+        return (
+            complain(f"{error}. The last good state is in {out}; train again into another folder") if lead else FAILED
+        )
+    except LeadGaveUp:
+        return FAILED
     except WorkerLost as error:
-        return complain(f"{error}. To go on from the last save, with any number of workers: {again}")
-    if os.environ.get("RANK", "0") == "0":  # the others are silent
-        print(f"trained: {folder}" if complete else f"stopped early; all is saved. To go on: {again}", file=sys.stderr)
+        return complain(f"{error}. To go on from the last save, with any number of workers: {go_on}")
+    if lead:
+        print(f"trained: {out}" if complete else f"stopped early; all is saved. To go on: {go_on}", file=sys.stderr)
     return 0 if complete else INTERRUPTED
 
 
@@ -133,11 +151,14 @@ def run_sample(options: argparse.Namespace) -> int:
     import numpy as np
 
     from minidiff.checkpoints import write_file
+    from minidiff.workers import Refused
 
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.out.is_dir():
+        raise Refused(f"--out must be a file, but {options.out} is a folder")
     x, _ = drawn(options)
     content = io.BytesIO()
     np.savez(content, x=x.numpy())
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_file(options.out, content.getvalue())
     print(f"wrote {options.out}: x {tuple(x.shape)}")
     return 0
@@ -173,12 +194,16 @@ def drawn(options: argparse.Namespace):
         check_evaluation(options.n, data)
     sampler = {"ancestral": samplers.ancestral, "ddim": samplers.ddim}[options.sampler]
     times = sampling_times(data, options.steps)
-    return sample(net.to(device), data, options.n, times=times, sampler=sampler, seed=options.seed), data
+    x = sample(net.to(device), data, options.n, times=times, sampler=sampler, seed=options.seed)
+    if not bool(x.isfinite().all()):
+        raise FloatingPointError(f"the network in {options.checkpoint} draws NaN or infinite values: train it again")
+    return x, data
 
 
 def complain(line: str) -> int:
     """One line on the standard error."""
-    print(f"minidiff: {line}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"minidiff: {line}", file=sys.stderr)
     return FAILED
 
 
@@ -195,14 +220,24 @@ def foreseen(error: Exception) -> int | None:
     if isinstance(error, Refused):
         complain(line)
         return WRONG
-    return complain(line) if isinstance(error, (MnistUnavailable, FolderInUse, Damaged, WorkerLost, OSError)) else None
+    if isinstance(error, MemoryError) or "allocate memory" in line or "out of memory" in line:
+        return complain("not enough memory: choose a smaller --batch or --n")
+    said = (MnistUnavailable, FolderInUse, Damaged, WorkerLost, FloatingPointError, OSError)
+    return complain(line) if isinstance(error, said) else None
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Every error that can be foreseen becomes one line."""
     options = parser().parse_args(arguments)
+    shift = os.environ.get("MINIDIFF_SEED", "0")
+    if options.command != "doctor" and not shift.isdecimal():
+        complain(f"MINIDIFF_SEED must be a whole number >= 0, but is {shift!r}")
+        return WRONG
     try:
         return options.run(options)
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from minidiff.training import EMA
 
 __all__ = [
     "CARD",
+    "NEW_CARD",
     "STATE",
     "STATE_BEFORE",
     "WEIGHTS",
@@ -37,6 +39,7 @@ __all__ = [
     "load_snapshot",
     "load_weights",
     "packed",
+    "put_in_place",
     "read_card",
     "read_snapshot",
     "restore",
@@ -47,6 +50,7 @@ __all__ = [
     "write_file",
 ]
 
+SHIPPED = ("mnist-classifier", "mnist-ddpm")
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 STATE, STATE_BEFORE = "state.safetensors", "state-before.safetensors"  # the last two snapshots
 NEW_CARD, NEW_STATE = ".card-new.json", ".state-new.safetensors"  # whole, but not yet in place
@@ -112,8 +116,12 @@ def save_weights(folder: str | Path, net: nn.Module, card: dict[str, Any]) -> No
     json.dumps(card)  # a card that cannot be written fails here, before anything is
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / NEW_CARD).is_file() and (folder / WEIGHTS).is_file():  # of a run that was cut off: is it theirs?
+        with contextlib.suppress(Damaged):
+            if card_of(folder / NEW_CARD).get("sha256") == sha256_of((folder / WEIGHTS).read_bytes()):
+                os.replace(folder / NEW_CARD, folder / CARD)
     content = safetensors.torch.save({name: stored(value) for name, value in net.state_dict().items()})
-    text = json.dumps({**card, "sha256": hashlib.sha256(content).hexdigest()}, indent=2) + "\n"
+    text = json.dumps({**card, "sha256": sha256_of(content)}, indent=2) + "\n"
     write_file(folder / NEW_CARD, text.encode())
     write_file(folder / WEIGHTS, content)
     os.replace(folder / NEW_CARD, folder / CARD)
@@ -132,23 +140,41 @@ def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
         copy.deepcopy(net).load_state_dict(weights)  # a misfit is found here, before it has half filled the network
         net.load_state_dict(weights)
     except (RuntimeError, SafetensorError) as error:
-        raise Damaged(f"the weights in {folder} do not fit this network: {error}") from error
+        why = " ".join(str(error).split())[:200]
+        raise Damaged(f"the weights in {folder} do not fit this network: {why}") from error
     return card
 
 
 def read_weights(folder: Path) -> tuple[bytes, dict[str, Any]]:
     """The bytes of the weights and the card that belongs to them."""
-    cards = [folder / name for name in (CARD, NEW_CARD) if (folder / name).is_file()]
-    if not (folder / WEIGHTS).is_file() or not cards:
-        missing = folder / (CARD if (folder / WEIGHTS).is_file() else WEIGHTS)
-        raise FileNotFoundError(f"{missing} is missing: folder must hold {WEIGHTS} and {CARD}")
-    content = (folder / WEIGHTS).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    for path in cards:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if card.get("sha256") == digest:
-            return content, card
+    for patience in (0.2, 0.2, 0):  # a run may be writing just now: then another look finds them in order
+        cards = [folder / name for name in (CARD, NEW_CARD) if (folder / name).is_file()]
+        if not (folder / WEIGHTS).is_file() or not cards:
+            missing = folder / (CARD if (folder / WEIGHTS).is_file() else WEIGHTS)
+            raise FileNotFoundError(f"{missing} is missing: folder must hold {WEIGHTS} and {CARD}")
+        content = (folder / WEIGHTS).read_bytes()
+        for path in cards:
+            with contextlib.suppress(FileNotFoundError):
+                card = card_of(path)
+                if card.get("sha256") == sha256_of(content):
+                    return content, card
+        time.sleep(patience)
     raise Damaged(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CARD}")
+
+
+def card_of(path: Path) -> dict[str, Any]:
+    """What a card says. Raises Damaged where it is no JSON object."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Damaged(f"{path} is damaged: it is not JSON ({error})") from error
+    if not isinstance(card, dict):
+        raise Damaged(f"{path} is damaged: it must hold a JSON object, but holds {type(card).__name__}")
+    return card
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -168,8 +194,9 @@ def checkpoint_folder(name: str) -> Path:
     for folder in folders:
         if (folder / name / CARD).is_file():
             return folder / name
-    looked = ", ".join(str(folder) for folder in folders)
-    raise FileNotFoundError(f"no checkpoint {name!r} in {looked}; `python -m minidiff.recipes {name}` makes it")
+    looked = ", ".join(dict.fromkeys(str(folder) for folder in folders))
+    cure = f"; `python -m minidiff.recipes {name}` makes it" if name in SHIPPED else ""
+    raise FileNotFoundError(f"no checkpoint {name!r} in {looked}{cure}")
 
 
 # The whole state of a training
@@ -247,11 +274,16 @@ def by_parameter(flat: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
 
 def save_snapshot(folder: Path, snapshot: Snapshot) -> None:
     """Write a snapshot to `state.safetensors`; the one that was there becomes `state-before.safetensors`."""
-    fresh = folder / NEW_STATE
-    write_file(fresh, packed(snapshot))  # whole, before the two that are there are touched
-    if (folder / STATE).is_file():
-        os.replace(folder / STATE, folder / STATE_BEFORE)
-    os.replace(fresh, folder / STATE)
+    write_file(folder / NEW_STATE, packed(snapshot))  # whole, before the two that are there are touched
+    put_in_place(folder)
+
+
+def put_in_place(folder: Path) -> None:
+    """Give a new snapshot its name, also where the run that wrote it was cut off before it could."""
+    if (folder / NEW_STATE).is_file():
+        if (folder / STATE).is_file():
+            os.replace(folder / STATE, folder / STATE_BEFORE)
+        os.replace(folder / NEW_STATE, folder / STATE)
 
 
 def load_snapshot(folder: Path, warn: Callable[[str], None]) -> Snapshot | None:

@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -32,13 +33,16 @@ from tqdm import tqdm
 from minidiff import generator
 from minidiff.checkpoints import (
     CARD,
+    NEW_CARD,
     WEIGHTS,
+    Damaged,
     Snapshot,
     Training,
     checkpoint_folder,
     load_snapshot,
     load_weights,
     packed,
+    put_in_place,
     read_card,
     read_snapshot,
     restore,
@@ -97,10 +101,13 @@ DEFAULTS = {  # steps, batch size, learning rate, decay of the moving average
     "digits": (1500, 64, 5e-3, 0.995),
     "mnist": tuple(DDPM_RECIPE[key] for key in ("steps", "batch_size", "learning_rate", "decay")),
 }
+LOG = "log.jsonl"
 REPORT_EVERY = 10  # steps between two looks at the loss: a GPU is not waited for in between
 SAVE_SECONDS = 60.0
 LINE_SECONDS = 60.0  # between two lines where there is no terminal
-EXPLODED = 5.0  # times the loss of the first steps, when the network still says nothing
+EXPLODED = 5.0  # a network that says nothing has a loss of about 1, for data of unit variance
+RECENT = 5  # reports whose median must stay below that: a single one may stand out in a healthy training
+MEASURED_IMAGES = 64  # on fewer the two precisions are too close to tell apart
 
 
 class Recipe(NamedTuple):
@@ -113,7 +120,7 @@ class Recipe(NamedTuple):
     decay: float
     seed: int
     seed_shift: str  # MINIDIFF_SEED
-    precision: str  # float32 or bfloat16, whichever was measured to be faster where the training began
+    precision: str  # float32 or bfloat16, asked for or measured to be faster where the training began
 
 
 class Wish(NamedTuple):
@@ -125,10 +132,12 @@ class Wish(NamedTuple):
     batch_size: int | None = None
     learning_rate: float | None = None
     seed: int | None = None
+    precision: str | None = None
 
 
 ASKED_BY = {  # what a person says to set a part of the recipe
     **{"data": "data", "steps": "--steps", "batch_size": "--batch", "learning_rate": "--lr", "seed": "--seed"},
+    "precision": "--precision",
     "seed_shift": "MINIDIFF_SEED",
 }
 
@@ -217,11 +226,14 @@ def begin(folder: Path, wish: Wish, *, resume: bool, x: Tensor | None, device: t
     """
     snapshot = load_snapshot(folder, say)
     if snapshot is None:
-        if (folder / WEIGHTS).exists():
-            raise Refused(f"{folder} holds a network and no training to go on with: choose another folder")
+        if (folder / WEIGHTS).exists() or (folder / LOG).exists():
+            raise Refused(f"{folder} holds weights or a log, and no training to go on with: choose another folder")
         recipe = new_recipe(wish, x, device, count)
-        return Snapshot({}, {"recipe": recipe._asdict(), "step": 0, "seconds": 0.0, "first loss": None})
+        blank = {"step": 0, "seconds": 0.0, "losses": [], "device": device.type}
+        return Snapshot({}, {"recipe": recipe._asdict(), **blank})
     recipe, step = Recipe(**snapshot.record["recipe"]), snapshot.record["step"]
+    if wish.data != recipe.data:
+        raise Refused(f"{folder} holds a training of {recipe.data}, not of {wish.data}: choose another folder")
     if not resume:
         raise Refused(
             f"{folder} holds a training at step {step} of {recipe.steps}: add --resume to go on with it, "
@@ -249,15 +261,16 @@ def new_recipe(wish: Wish, x: Tensor | None, device: torch.device, count: int) -
         decay,
         wish.seed or 0,
         seed_shift(),
-        "float32",
+        wish.precision or "float32",
     )
     if recipe.batch_size % count:
         raise Refused(f"--batch must be a multiple of the {count} workers, but is {recipe.batch_size}")
     if x is not None and recipe.batch_size > len(x):
         raise Refused(f"--batch must be at most {len(x)}, the number of training images, but is {recipe.batch_size}")
-    if x is not None:
+    if x is not None and wish.precision is None:
+        say("measuring which precision is faster here")
         net = network(recipe.data, recipe.seed).to(device)
-        dtype = faster_dtype(net, x[: recipe.batch_size // count], denoising_objective(PATH, KIND))
+        dtype = faster_dtype(net, x[:MEASURED_IMAGES], denoising_objective(PATH, KIND))
         recipe = recipe._replace(precision=str(dtype).removeprefix("torch."))
     if wish.minutes is not None:
         seconds = seconds_per_step(recipe._replace(batch_size=recipe.batch_size // count), x, device)
@@ -283,7 +296,8 @@ def seed_shift() -> str:
 
 def say(line: str) -> None:
     """One line for the person who waits. Results go to the standard output, this does not."""
-    tqdm.write(line, file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the work goes on
+        tqdm.write(line, file=sys.stderr)
 
 
 # The run
@@ -308,6 +322,8 @@ def train_in(
         workers = stack.enter_context(joined(device))
 
         def first() -> bytes:
+            if folder.exists() and not folder.is_dir():
+                raise Refused(f"--out must be a folder, but {folder} is a file")
             stack.enter_context(sole_writer(folder))
             return packed(begin(folder, wish, resume=resume, x=x, device=device, count=workers.count))
 
@@ -317,17 +333,47 @@ def train_in(
             raise Refused(f"--batch must be a multiple of the {workers.count} workers, but is {recipe.batch_size}")
         training = assembled(recipe, device)
         if snapshot.tensors:
-            restore(training, snapshot)
+            restore(training, on_device(snapshot, recipe, device, workers))
         elif workers.lead:
             save_snapshot(folder, take(training, record))  # from now on the recipe stands, whatever it was measured by
-        if record["step"] == recipe.steps:
-            say(f"the training in {folder} is complete: all {recipe.steps} steps are made")
-            return True
+        record["device"] = device.type
         if workers.lead:
             trim_log(folder, record["step"])
+            mend(folder, training, recipe, record, workers.count)
+        if record["step"] == recipe.steps:
+            if workers.lead:
+                say(f"the training in {folder} is complete: all {recipe.steps} steps are made")
+            return True
         stop = stack.enter_context(stopping())
         steps = running(training, recipe, x, start=record["step"], workers=workers, compiled=compiled)
         return follow(steps, training, folder, recipe, record, workers, stop, save_seconds)
+
+
+def on_device(snapshot: Snapshot, recipe: Recipe, device: torch.device, workers: Workers) -> Snapshot:
+    """A snapshot that this device can go on from. The noise of another kind of device has a generator of another kind:
+    it goes on from a fresh one, a function of the seed and the step."""
+    before, step = snapshot.record["device"], snapshot.record["step"]
+    if before == device.type:
+        return snapshot
+    if workers.lead:
+        say(f"the training began on {before} and goes on on {device.type}, with other noise")
+    fresh = generator(recipe.seed, 2, step, device=device).get_state()
+    return snapshot._replace(tensors={**snapshot.tensors, "generator": fresh})
+
+
+def mend(folder: Path, training: Training, recipe: Recipe, record: dict[str, Any], workers: int) -> None:
+    """Write again what the snapshot is ahead of, where a run was cut off between two files or one was damaged."""
+    put_in_place(folder)
+    if record["step"] == 0:
+        return
+    try:
+        made = read_card(folder)["recipe"]["steps made"]
+    except (OSError, Damaged, KeyError):
+        made = None
+    if made != record["step"] or (folder / NEW_CARD).exists():
+        save_for_use(folder, training, recipe, record, workers)
+    if record["step"] == recipe.steps and not (folder / picture_name(recipe.steps)).exists():
+        draw(folder, training, recipe, recipe.steps)
 
 
 def follow(
@@ -342,51 +388,72 @@ def follow(
 ) -> bool:
     """Run the steps, and keep the folder and the person in front of it up to date. Returns whether all were made."""
     begun, last_save = time.perf_counter() - record["seconds"], time.perf_counter()
+    mark = time.perf_counter()  # what the lead writes and draws does not count as training
     with Display(recipe, record["step"], shown=workers.lead) as display, lost_is_said():
         for report in steps:
-            loss, seconds = workers.mean(report.loss), time.perf_counter() - begun
-            first_loss = record["first loss"] or loss
-            if loss > EXPLODED * first_loss:
-                raise FloatingPointError(
-                    f"the loss explodes: {loss:.3g} at step {report.step}, {loss / first_loss:.0f} times that of a "
-                    "network that says nothing; lower the learning rate"
-                )
-            speed = (report.step - record["step"]) * recipe.batch_size / max(1e-9, seconds - record["seconds"])
-            record |= {"step": report.step, "seconds": seconds, "first loss": first_loss}
+            loss, now = workers.mean(report.loss), time.perf_counter()
+            speed = (report.step - record["step"]) * recipe.batch_size / max(1e-9, now - mark)
+            record |= {"step": report.step, "seconds": now - begun, "losses": [*record["losses"], loss][-RECENT:]}
+            check_loss(report.step, record["losses"])
             stopped = workers.any(stop.is_set())
             if workers.lead:
-                write_log(folder, report, loss, training, speed, seconds)
-                display.show(report.step, loss, speed)
                 quarter = report.step * 4 // recipe.steps > (report.step - REPORT_EVERY) * 4 // recipe.steps
-                if stopped or quarter or time.perf_counter() - last_save > save_seconds:
-                    save_or_go_on(folder, training, recipe, record, workers.count, must=stopped)
-                    last_save = time.perf_counter()
-                if quarter:
-                    draw(folder, training, recipe, report.step)
+                must = stopped or report.step == recipe.steps
+                with room_or_go_on(folder, report.step, must=must):
+                    write_log(folder, report, loss, training, speed, now - begun)
+                    if must or quarter or now - last_save > save_seconds:
+                        last_save = now
+                        save(folder, training, recipe, record, workers.count)
+                    if quarter:
+                        draw(folder, training, recipe, report.step)
+                display.show(report.step, loss, speed)
             if stopped:
                 break
+            mark = time.perf_counter()
     return record["step"] == recipe.steps
 
 
-def save_or_go_on(
-    folder: Path, training: Training, recipe: Recipe, record: dict[str, Any], workers: int, *, must: bool
-) -> None:
-    """Save. Where the disk is full, say so and go on: room may be made before the end, when it must be saved."""
+def check_loss(step: int, recent: list[float]) -> None:
+    """Raise FloatingPointError where the loss explodes: it stays finite at first, and says nothing any more."""
+    middle = statistics.median(recent)
+    if middle > EXPLODED:
+        raise FloatingPointError(
+            f"the loss explodes: {middle:.3g} at step {step}, where a network that says nothing has 1; lower the "
+            "learning rate"
+        )
+
+
+@contextlib.contextmanager
+def room_or_go_on(folder: Path, step: int, *, must: bool) -> Iterator[None]:
+    """Where the disk is full, say so and go on: room may be made before the end, when everything must be saved."""
     try:
-        save(folder, training, recipe, record, workers)
+        yield
     except OSError as error:
-        if must or record["step"] == recipe.steps:
-            raise
-        say(f"could not save at step {record['step']} ({error.strerror}): make room in {folder}; training goes on")
+        if must:
+            raise OSError(
+                f"could not save step {step} ({error.strerror}): the last good state stands in {folder}"
+            ) from error
+        say(f"could not save at step {step} ({error.strerror}): make room in {folder}; training goes on")
 
 
 def save(folder: Path, training: Training, recipe: Recipe, record: dict[str, Any], workers: int) -> None:
     """Write the snapshot first, then what is for use."""
-    save_snapshot(folder, take(training, record))
+    snapshot = take(training, record)
+    for name, value in snapshot.tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise FloatingPointError(
+                f"training broke down at step {record['step']}: {name} is not finite; lower the learning rate"
+            )
+    save_snapshot(folder, snapshot)
+    save_for_use(folder, training, recipe, record, workers)
+
+
+def save_for_use(folder: Path, training: Training, recipe: Recipe, record: dict[str, Any], workers: int) -> None:
+    """Write the moving average of the weights, and the card."""
     device = next(training.net.parameters()).device
     card = {
         "command": f"python -m minidiff train {recipe.data} --steps {recipe.steps} --batch {recipe.batch_size} "
-        f"--lr {recipe.learning_rate:g} --seed {recipe.seed}",
+        f"--lr {recipe.learning_rate:g} --seed {recipe.seed} --precision {recipe.precision}",
         "data": recipe.data,
         "recipe": {**recipe._asdict(), "steps made": record["step"]},
         "seconds": round(record["seconds"], 1),
@@ -408,10 +475,11 @@ def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
         plots.points(axes[0], x, colour=plots.LEARNED)
     else:
         plots.image_grid(axes[0], x)
-    write_file(folder / f"samples-{step:06d}.png", plots.png(figure))
+    write_file(folder / picture_name(step), plots.png(figure))
 
 
-LOG = "log.jsonl"
+def picture_name(step: int) -> str:
+    return f"samples-{step:06d}.png"
 
 
 def write_log(folder: Path, report: TrainStep, loss: float, training: Training, speed: float, seconds: float) -> None:
@@ -424,16 +492,22 @@ def write_log(folder: Path, report: TrainStep, loss: float, training: Training, 
         "samples per second": round(speed, 1),
         "seconds": round(seconds, 2),
     }
-    with (folder / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with (folder / LOG).open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+        except OSError:  # no half line
+            os.truncate(folder / LOG, end)
+            raise
 
 
 def trim_log(folder: Path, step: int) -> None:
     """Drop the lines after a step, from which training goes on, and a line that was cut off."""
     kept = []
     if (folder / LOG).is_file():
-        for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+        for line in (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # what is no line of ours
                 kept += [line] if json.loads(line)["step"] <= step else []
     write_file(folder / LOG, "".join(f"{line}\n" for line in kept).encode())
 
@@ -482,7 +556,8 @@ def stopping() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may listen to signals
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # SIGHUP: the terminal closes
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield stop
     finally:

@@ -253,6 +253,7 @@ def faster_dtype(net: nn.Module, x: Tensor, loss: Loss, *, repeats: int = 2) -> 
             begin = time.perf_counter()
             with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
                 loss(trial, Batch(x), generator).float().mean().backward()
+            float(next(trial.parameters()).grad.sum())  # waits for a GPU
             best = min(best, time.perf_counter() - begin)
         seconds[dtype] = best
     return min(seconds, key=seconds.__getitem__)

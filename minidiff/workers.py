@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["Refused", "WorkerLost", "Workers", "joined", "local_device", "lost_is_said"]
+__all__ = ["LeadGaveUp", "Refused", "WorkerLost", "Workers", "joined", "local_device", "lost_is_said"]
 
 MEETING_SECONDS = 600  # until all have started: one may still be downloading
 SILENCE_SECONDS = 25  # after which a worker that says nothing counts as lost; a vanished machine never says goodbye
@@ -27,6 +27,10 @@ class Refused(ValueError):
 
 class WorkerLost(RuntimeError):
     """Another worker has ended, or has not answered for a long time."""
+
+
+class LeadGaveUp(WorkerLost):
+    """The lead could not begin; it says why itself."""
 
 
 class Workers(NamedTuple):
@@ -71,7 +75,7 @@ class Workers(NamedTuple):
             raise
         size = self._broadcast(torch.tensor([len(content)]))
         if int(size) < 0:
-            raise WorkerLost("the lead gave up; it says why")
+            raise LeadGaveUp("the lead gave up; it says why")
         message = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.zeros(int(size)).byte()
         return self._broadcast(message).cpu().numpy().tobytes() if int(size) else b""
 
@@ -85,11 +89,13 @@ class Workers(NamedTuple):
     def _broadcast(self, message: Tensor) -> Tensor:
         message = message.to(self.device)
         with lost_is_said():
-            dist.broadcast(message, 0, group=self.group)
+            dist.broadcast(message, 0)  # with the patience of the meeting, since the lead may be measuring
         return message
 
 
-LOST = ("gloo", "NCCL", "Connection", "connection", "imed out", "imeout", "Broken pipe")  # in PyTorch's messages
+# What PyTorch's messages say where a worker has gone (gloo's, then NCCL's)
+LOST = ("onnection closed", "onnection reset", "onnection refused", "imed out", "imeout", "Broken pipe")
+LOST += ("remote process exited", "was aborted")
 
 
 @contextlib.contextmanager
@@ -108,21 +114,25 @@ def local_device(name: str) -> torch.device:
 
     Raises Refused where there is none.
     """
-    kind = name.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
-        here = ", ".join(kind for kind, is_there in there.items() if is_there)
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    try:
+        device = torch.device(name)
+        if name == "cuda":
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        found = (device.index or 0) < count.get(device.type, 0)
+    except (RuntimeError, ValueError):
+        found = False
+    if not found:
+        here = ", ".join(f"{number} x {kind}" if kind == "cuda" else kind for kind, number in count.items() if number)
         raise Refused(f"--device must be one that PyTorch finds here ({here}), but is {name!r}")
-    if name == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device(name)
+    return device
 
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Workers]:
     """Meet the other workers that torchrun started, or work alone where it started none."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    count = int(os.environ.get("WORLD_SIZE") or 1)
+    if count == 1 or not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):  # torchrun sets all of them
         yield Workers(device=device)
         return
     if device.type == "cuda":

@@ -105,3 +105,7 @@ def weights_of(net: nn.Module) -> dict[str, Tensor]:
 def same_weights(net: nn.Module, weights: dict[str, Tensor]) -> bool:
     """Whether a network holds just these, to the last bit."""
     return all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+
+
+class PlugPulled(BaseException):
+    """What no code may catch: the process is gone."""

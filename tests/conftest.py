@@ -9,9 +9,11 @@ import hypothesis
 import matplotlib
 import numpy as np
 import pytest
+import sklearn.datasets  # noqa: F401 - importing it draws from Python's random state, which no test may move
 import torch
 
 import minidiff
+from tests.cases import PlugPulled
 
 matplotlib.use("Agg")
 torch.set_num_threads(min(2, torch.get_num_threads()))  # small tensors; and OMP_NUM_THREADS=1 stays 1
@@ -62,3 +64,33 @@ def nothing_global_moves():
     torch.set_grad_enabled(before["gradients switched on"])
     torch.set_default_dtype(before["the default dtype"])
     assert not moved, f"the test changed {', '.join(moved)}"
+
+
+@pytest.fixture
+def pulled_at(monkeypatch):
+    """A function: from now on, the n-th time that anything touches the disk is the last one."""
+
+    def arm(n, error=PlugPulled):
+        left = [n]
+        for name in ("fsync", "replace"):
+            real = getattr(os, name)
+
+            def touch(*arguments, real=real):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise error
+                return real(*arguments)
+
+            monkeypatch.setattr(os, name, touch)
+
+    yield arm
+    monkeypatch.undo()
+
+
+@pytest.fixture
+def one_thread():
+    """PyTorch on one thread, where the same seed gives the same bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

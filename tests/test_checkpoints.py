@@ -1,13 +1,16 @@
 """Weights and whole trainings on disk: they come back to the last bit, and damage is noticed."""
 
+import contextlib
 import hashlib
+import itertools
 import json
-import os
+import threading
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from minidiff import checkpoints
 from minidiff.checkpoints import (
     STATE,
     STATE_BEFORE,
@@ -29,7 +32,7 @@ from minidiff.networks import MLP, Classifier, UNet, initialised
 from minidiff.recipes import digit_optimizer
 from minidiff.schedules import cosine
 from minidiff.training import EMA, denoising_objective, fresh_batches, train, warmup_cosine
-from tests.cases import same_weights, weights_of
+from tests.cases import PlugPulled, same_weights, weights_of
 
 # --- weights --------------------------------------------------------------------------------------------------------
 
@@ -107,31 +110,6 @@ def test_a_file_that_is_no_safetensors_is_refused_though_its_card_agrees(saved):
         load_weights(folder, net)
 
 
-class PlugPulled(BaseException):
-    """What no code may catch: the process is gone."""
-
-
-@pytest.fixture
-def pulled_at(monkeypatch):
-    """A function: from now on, the n-th time that anything touches the disk is the last one."""
-
-    def arm(n, error=PlugPulled):
-        left = [n]
-        for name in ("fsync", "replace"):
-            real = getattr(os, name)
-
-            def touch(*arguments, real=real):
-                left[0] -= 1
-                if left[0] < 0:
-                    raise error
-                return real(*arguments)
-
-            monkeypatch.setattr(os, name, touch)
-
-    yield arm
-    monkeypatch.undo()
-
-
 def test_weights_and_card_agree_wherever_the_plug_is_pulled(tmp_path, pulled_at, monkeypatch, make_generator):
     """At each of the touches of the disk in turn: afterwards the folder holds the old pair or the new one."""
     old, new = (initialised(lambda: MLP(width=4, layers=1), make_generator(stream)) for stream in (0, 1))
@@ -154,6 +132,53 @@ def test_weights_and_card_agree_wherever_the_plug_is_pulled(tmp_path, pulled_at,
         assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
         touches += 1
     assert touches > 5 and {("old", False), ("new", False), ("new", True)} == seen
+
+
+def test_weights_and_card_agree_though_the_plug_is_pulled_twice(tmp_path, pulled_at, monkeypatch, make_generator):
+    """At each pair of touches of the disk: a second run that is cut off where a first one was."""
+    nets = {
+        name: initialised(lambda: MLP(width=4, layers=1), make_generator(i))
+        for i, name in enumerate(["old", "new", "newer"])
+    }
+    for first, second in itertools.product(range(8), repeat=2):
+        folder = tmp_path / f"{first}-{second}"
+        save_weights(folder, nets["old"], {"recipe": "old"})
+        for touches, name in ((first, "new"), (second, "newer")):
+            pulled_at(touches)
+            with contextlib.suppress(PlugPulled):
+                save_weights(folder, nets[name], {"recipe": name})
+            monkeypatch.undo()
+        back = initialised(lambda: MLP(width=4, layers=1), make_generator(5))
+        card = load_weights(folder, back)
+        assert same_weights(back, weights_of(nets[card["recipe"]])), (first, second)
+
+
+def test_who_reads_while_another_writes_finds_a_pair(tmp_path, make_generator):
+    """A hundred saves in another thread, and as many readings as fit in between."""
+    nets = [initialised(lambda: MLP(width=4, layers=1), make_generator(stream)) for stream in (0, 1)]
+    save_weights(tmp_path, nets[0], {"recipe": 0})
+    writer = threading.Thread(
+        target=lambda: [save_weights(tmp_path, nets[i % 2], {"recipe": i % 2}) for i in range(100)]
+    )
+    writer.start()
+    back, readings = initialised(lambda: MLP(width=4, layers=1), make_generator(2)), 0
+    while writer.is_alive():
+        card = load_weights(tmp_path, back)
+        assert same_weights(back, weights_of(nets[card["recipe"]]))
+        readings += 1
+    writer.join()
+    assert readings > 3
+
+
+CARDS = {"no JSON": b"not json", "empty": b"", "a list": b"[]", "a number": b"5", "no text": b"\xff\xfe"}
+
+
+@pytest.mark.parametrize("content", CARDS.values(), ids=CARDS)
+def test_a_card_that_is_damaged_is_named(saved, content):
+    net, folder = saved
+    (folder / "card.json").write_bytes(content)
+    with pytest.raises(Damaged, match=r"card.json is damaged: it (is not JSON|must hold a JSON object)"):
+        load_weights(folder, net)
 
 
 def test_a_full_disk_leaves_the_old_files_and_no_draft(saved, pulled_at, monkeypatch, make_generator):
@@ -182,10 +207,13 @@ def test_checkpoints_are_looked_for_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(repository / "notebooks")
     monkeypatch.setenv("MINIDIFF_DATA", str(elsewhere))
     assert repositories_above() == [repository]
-    with pytest.raises(
-        FileNotFoundError, match=r"no checkpoint 'digits-x' in .*minidiff.recipes digits-x` makes it"
-    ) as error:
+    checkpoints_file = checkpoints.__file__
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint 'digits-x' in .*data.checkpoints$") as error:
         checkpoint_folder("digits-x")
+    with pytest.raises(FileNotFoundError, match=r"`python -m minidiff.recipes mnist-ddpm` makes it"):
+        monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "package" / "minidiff" / "checkpoints.py"))
+        checkpoint_folder("mnist-ddpm")
+    monkeypatch.setattr(checkpoints, "__file__", checkpoints_file)
     for folder in (elsewhere / "checkpoints", repository / "data" / "checkpoints"):
         assert str(folder) in str(error.value)
     for folder in (repository / "data" / "checkpoints", elsewhere / "checkpoints"):
@@ -219,14 +247,6 @@ def advance(training, kind, start, stop):
 
 
 KINDS = pytest.mark.parametrize("kind", ["points", "images"])
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @KINDS

@@ -18,13 +18,14 @@ import torch
 
 from minidiff import __main__ as command_line
 from minidiff import runs
-from minidiff.checkpoints import load_weights
+from minidiff.checkpoints import load_weights, save_snapshot
 from minidiff.data import digits, find_mnist, moons
 from minidiff.denoisers import from_network
 from minidiff.networks import MLP, initialised
 from minidiff.samplers import ancestral, ddim, last
 from minidiff.training import EMA, denoising_objective, fresh_batches, train, warmup_cosine
-from minidiff.workers import Refused
+from minidiff.workers import Refused, Workers
+from tests.cases import PlugPulled
 from tests.processes import command, end, environment, finished, lines_of, started, wait_until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
@@ -67,7 +68,10 @@ def test_a_run_leaves_weights_state_card_log_and_pictures(whole):
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     card = card_of(folder)
     assert card["data"] == "moons" and card["recipe"]["steps made"] == STEPS and card["recipe"]["seed"] == 3
-    assert card["command"] == f"python -m minidiff train moons --steps {STEPS} --batch 64 --lr 0.005 --seed 3"
+    assert (
+        card["command"]
+        == f"python -m minidiff train moons --steps {STEPS} --batch 64 --lr 0.005 --seed 3 --precision float32"
+    )
     assert result.stdout == "" and result.stderr.endswith(f"trained: {folder}\n")
 
 
@@ -98,14 +102,6 @@ def test_a_run_is_the_course_s_own_training(whole, monkeypatch, one_thread):
     assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), ema.net.parameters(), strict=True))
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # --- cut off at any moment -------------------------------------------------------------------------------------------
 
 
@@ -115,7 +111,11 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(data, whol
     """Twice killed -9 at a random moment of the training, with as many saves as fit. Nothing is drawn in the runs
     themselves that depends on these moments."""
     moment, folder = random.Random(seed), tmp_path / "cut"
-    options = ("train", "digits", "--batch", 8, "--steps", 40) if data == "digits" else (*MOONS, "--steps", STEPS)
+    options = (
+        ("train", "digits", "--batch", 8, "--steps", 40, "--precision", "float32")
+        if data == "digits"
+        else (*MOONS, "--steps", STEPS)
+    )
     expected = whole[0]
     if data == "digits":
         expected = tmp_path / "whole"
@@ -134,13 +134,13 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(data, whol
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_an_interrupted_run_saves_what_it_made_and_goes_on(number, whole, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
-    process = started(*MOONS, "--steps", STEPS, "--out", folder, log=log)
+    process = started(*MOONS, "--steps", STEPS, "--save-seconds", 0.001, "--out", folder, log=log)
     try:
         wait_until(lambda: len(lines_of(folder)) >= 3)
-        process.send_signal(number)
+        process.send_signal(getattr(signal, number))
         assert process.wait(timeout=30) == 130
     finally:
         end(process)
@@ -156,14 +156,90 @@ def test_an_interrupted_run_saves_what_it_made_and_goes_on(number, whole, tmp_pa
 
 @posix
 def test_ctrl_c_before_the_first_step_is_one_line(tmp_path):
-    process = started(*MOONS, "--out", tmp_path / "run", log=tmp_path / "log")
+    """While the two precisions are measured: the folder is taken, no step is made."""
+    process = started("train", "digits", "--steps", 100_000, "--out", tmp_path / "run", log=tmp_path / "log")
     try:
-        time.sleep(0.5)
+        wait_until(lambda: (tmp_path / "run" / ".lock").exists())
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) in (130, 1, -2)  # Python itself may still be starting
+        assert process.wait(timeout=30) == 130
     finally:
         end(process)
-    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    printed = (tmp_path / "log").read_text()
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1] == "interrupted" or "stopped early; all is saved" in printed
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_wherever_the_plug_is_pulled_in_the_last_save_resume_mends_it(name, tmp_path, monkeypatch, one_thread, capsys):
+    """The last of twelve steps, at each touch of the disk in turn: `--resume` then leaves what a whole run does."""
+    monkeypatch.delenv("MINIDIFF_SEED", raising=False)
+    arguments = ["train", "moons", "--steps", "12", "--batch", "8", "--out"]
+    whole = tmp_path / "whole"
+    assert command_line.main([*arguments, str(whole)]) == 0
+    real, pulled = getattr(os, name), 0
+    for touch in range(20):
+        folder, left = tmp_path / str(touch), [None]
+
+        def last_save(snapshot_folder, snapshot, left=left, touch=touch):
+            if snapshot.record["step"] == 12:
+                left[0] = touch
+            save_snapshot(snapshot_folder, snapshot)
+
+        def touched(*where, left=left):
+            if left[0] is not None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise PlugPulled
+            return real(*where)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(runs, "save_snapshot", last_save)
+            patched.setattr(os, name, touched)
+            try:
+                command_line.main([*arguments, str(folder)])
+                break
+            except PlugPulled:
+                pulled += 1
+        assert command_line.main(["train", "moons", "--out", str(folder), "--resume"]) == 0
+        assert bits_of(folder) == bits_of(whole) and card_of(folder)["recipe"]["steps made"] == 12
+        assert {path.name for path in whole.iterdir()} - {path.name for path in folder.iterdir()} == set()
+    assert pulled > 3
+
+
+def test_damaged_weights_of_a_complete_run_are_written_again(whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("MINIDIFF_SEED", raising=False)
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    for name in ("weights.safetensors", "card.json"):
+        (folder / name).write_bytes(b"damaged")
+        assert command_line.main(["sample", "--checkpoint", str(folder), "--out", str(tmp_path / "x.npz")]) == 1
+        assert "is damaged" in capsys.readouterr().err
+        assert command_line.main(["train", "moons", "--out", str(folder), "--resume"]) == 0
+        assert bits_of(folder) == bits_of(whole[0])
+
+
+def test_garbage_in_the_log_is_dropped(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    with (folder / "log.jsonl").open("ab") as file:
+        file.write(b'[]\n5\nnull\n{"a": 1}\n{"step": "x"}\n\xff\xfe\n{"step": 3')
+    runs.trim_log(folder, STEPS)
+    assert (folder / "log.jsonl").read_bytes() == (whole[0] / "log.jsonl").read_bytes()
+
+
+def test_a_training_goes_on_on_another_kind_of_device(whole, tmp_path, capsys):
+    """As if it had begun on a GPU, whose generator has a state of 16 bytes."""
+    snapshot = runs.load_snapshot(whole[0], pytest.fail)
+    recipe = runs.Recipe(**snapshot.record["recipe"])
+    foreign = snapshot._replace(
+        tensors={**snapshot.tensors, "generator": torch.zeros(16, dtype=torch.uint8)},
+        record={**snapshot.record, "device": "cuda"},
+    )
+    mended = runs.on_device(foreign, recipe, torch.device("cpu"), Workers())
+    assert capsys.readouterr().err == "the training began on cuda and goes on on cpu, with other noise\n"
+    training = runs.assembled(recipe, torch.device("cpu"))
+    runs.restore(training, mended)
+    expected = runs.generator(recipe.seed, 2, STEPS)
+    assert torch.equal(torch.rand(3, generator=training.generator), torch.rand(3, generator=expected))
+    assert runs.on_device(snapshot, recipe, torch.device("cpu"), Workers()) is snapshot
 
 
 def test_a_damaged_state_is_passed_over_with_a_line_that_says_so(whole, tmp_path, capsys):
@@ -201,16 +277,33 @@ def test_a_finished_run_says_so(whole, monkeypatch, capsys):
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate", ["1e4", "1e30"], ids=["exploding", "not a number"])
-def test_a_loss_that_explodes_stops_the_run_and_leaves_a_good_checkpoint(rate, tmp_path):
+BROKEN = {
+    "exploding": ("1e4", "400"),
+    "exploding at once": ("10", "300"),
+    "not a number": ("1e30", "400"),
+    "not a number after the only step": ("1e39", "1"),
+}
+
+
+@pytest.mark.parametrize(("rate", "steps"), BROKEN.values(), ids=BROKEN)
+def test_a_loss_that_explodes_stops_the_run_and_leaves_a_good_checkpoint(rate, steps, tmp_path, capsys):
     folder = tmp_path / "run"
-    result = finished("train", "moons", "--batch", 64, "--steps", 400, "--lr", rate, "--out", folder)
-    assert result.returncode == 1 and "Traceback" not in result.stderr
-    line = result.stderr.splitlines()[-1]
-    assert re.match(r"minidiff: (the loss explodes: .* at step \d+|training broke down at step \d+: loss )", line)
+    arguments = ["train", "moons", "--batch", "64", "--steps", steps, "--lr", rate, "--out", str(folder)]
+    assert command_line.main(arguments) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"minidiff: (the loss explodes: .* at step \d+|training broke down at step \d+: )", line)
     assert "ower the learning rate" in line and line.endswith(f"{folder}; train again into another folder")
     snapshot = runs.load_snapshot(folder, pytest.fail)
     assert all(bool(value.isfinite().all()) for value in snapshot.tensors.values() if value.is_floating_point())
+
+
+def test_one_loss_that_stands_out_is_no_explosion():
+    runs.check_loss(5, [0.9, 0.9, 8.7, 0.9, 0.9])
+    runs.check_loss(5, [0.9, 80.0, 8.7, 0.9, 0.9])
+    with pytest.raises(
+        FloatingPointError, match=r"the loss explodes: 8.7 at step 5, where a network that says nothing"
+    ):
+        runs.check_loss(5, [0.9, 80.0, 8.7, 9.9, 0.9])
 
 
 @posix
@@ -231,6 +324,8 @@ def test_two_runs_into_one_folder_are_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
+        (["--precision", "bfloat16"], "add --resume to go on"),
+        (["--resume", "--precision", "bfloat16"], "--precision must be float32, as when"),
         ([], "holds a training at step 300 of 300: add --resume to go on with it, or choose another folder"),
         (["--resume", "--seed", "4"], "--seed must be 3, as when the training in"),
         (["--resume", "--lr", "0.1"], "--lr must be 0.005, as when"),
@@ -262,11 +357,13 @@ def test_a_full_disk_is_said_and_what_was_saved_stays(tmp_path):
         result = finished(*MOONS, "--steps", 100, "--out", disk / "run")
         assert result.returncode == 1 and "Traceback" not in result.stderr
         lines = result.stderr.splitlines()
-        assert (
-            f"could not save at step 30 (No space left on device): make room in {disk / 'run'}; training goes on"
-            in lines
-        )
-        assert lines[-1].startswith("minidiff: [Errno 28] No space left on device")
+        meanwhile = f"make room in {disk / 'run'}; training goes on"
+        assert f"could not save at step 30 (No space left on device): {meanwhile}" in lines
+        kept = f"the last good state stands in {disk / 'run'}"
+        last = f"minidiff: could not save step 100 (No space left on device): {kept}"
+        assert lines[-1] == last
+        steps = [json.loads(line)["step"] for line in lines_of(disk / "run")]
+        assert steps == sorted(set(steps)) and steps[:2] == [10, 20]
         assert runs.load_snapshot(disk / "run", pytest.fail) is not None
         assert not list(disk.rglob("*.tmp"))
     finally:
@@ -283,9 +380,12 @@ WRONG = {
     "lr nan": ["train", "moons", "--lr", "nan"],
     "seed -1": ["train", "moons", "--seed", "-1"],
     "batch a": ["train", "moons", "--batch", "a"],
+    "out of nothing": ["train", "moons", "--out", ""],
     "no such device": ["train", "moons", "--device", "tpu"],
     "no checkpoint named": ["sample", "--out", "x.npz"],
     "no such sampler": ["sample", "--checkpoint", "mnist-ddpm", "--sampler", "magic", "--out", "x.npz"],
+    "no such device number": ["train", "moons", "--device", "cpu:zz"],
+    "out is a folder": ["sample", "--checkpoint", "mnist-ddpm", "--out", "folder.npz"],
     "not npz": ["sample", "--checkpoint", "mnist-ddpm", "--out", "x.txt"],
     "too few to measure": ["evaluate", "--checkpoint", "mnist-ddpm", "--n", "100"],
     "too many to measure": ["evaluate", "--checkpoint", "mnist-ddpm", "--n", "5001"],
@@ -295,13 +395,55 @@ WRONG = {
 @pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
 def test_wrong_usage_is_exit_code_2_with_nothing_on_the_standard_output(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.npz").mkdir()
     try:
         code = command_line.main(arguments)
     except SystemExit as stop:
         code = stop.code
     said = capsys.readouterr()
     assert code == 2 and said.out == "" and said.err
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.npz"]
+
+
+def test_a_seed_shift_that_is_no_number_is_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("MINIDIFF_SEED", "abc")
+    assert command_line.main(["train", "moons"]) == 2
+    assert capsys.readouterr().err == "minidiff: MINIDIFF_SEED must be a whole number >= 0, but is 'abc'\n"
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "weights.safetensors"])
+def test_what_lies_in_the_folder_is_not_written_over(name, tmp_path, capsys):
+    (tmp_path / name).write_text("my precious notes")
+    assert command_line.main(["train", "moons", "--out", str(tmp_path)]) == 2
+    assert "holds weights or a log, and no training to go on with" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "my precious notes"
+
+
+def test_a_file_in_the_folder_s_place_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert command_line.main(["train", "moons", "--out", str(tmp_path / "file")]) == 2
+    assert "--out must be a folder, but" in capsys.readouterr().err
+
+
+@posix
+def test_nobody_has_to_listen(tmp_path):
+    """`train ... | head -1` and `evaluate ... | true`: the training goes on to its end, nothing is said."""
+    shell = "set -o pipefail; {} 2>&1 | head -1"
+    train_line = shell.format(" ".join(command(*MOONS, "--steps", 60, "--out", tmp_path / "run")))
+    subprocess.run(["bash", "-c", train_line], capture_output=True, env=environment(), check=False)
+    assert card_of(tmp_path / "run")["recipe"]["steps made"] == 60
+    deaf = f"{' '.join(command('evaluate', '--checkpoint', tmp_path / 'run', '--n', 50, '--steps', 2))} | true"
+    result = subprocess.run(["bash", "-c", deaf], capture_output=True, text=True, env=environment(), check=False)
+    assert result.stderr == ""
+
+
+def test_a_network_that_draws_nan_is_one_line(whole, monkeypatch, tmp_path, capsys):
+    net, card = runs.load_run(whole[0])
+    net.out.bias.fill_(float("nan"))
+    monkeypatch.setattr(runs, "load_run", lambda place: (net, card))
+    assert command_line.main(["sample", "--checkpoint", "x", "--out", str(tmp_path / "x.npz")]) == 1
+    assert capsys.readouterr().err == "minidiff: the network in x draws NaN or infinite values: train it again\n"
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_a_checkpoint_that_is_not_there_is_one_line(tmp_path, capsys):

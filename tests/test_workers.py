@@ -114,7 +114,7 @@ except (OSError, WorkerLost) as error:
 def test_where_the_lead_fails_nobody_waits_for_it(tmp_path):
     begun = time.monotonic()
     said = [printed for _, printed in together(2, FAILING_LEAD, str(tmp_path) + os.sep)]
-    assert said == ["OSError the disk of the lead is full\n", "WorkerLost the lead gave up; it says why\n"]
+    assert said == ["OSError the disk of the lead is full\n", "LeadGaveUp the lead gave up; it says why\n"]
     assert time.monotonic() - begun < 60
 
 
@@ -135,28 +135,44 @@ def test_each_worker_has_every_countth_row(rank, count, rows):
     assert torch.arange(6)[Workers(rank, count).rows].tolist() == rows
 
 
-@pytest.mark.parametrize("name", ["cuda", "mps", "cuda:7", "tpu", "", "cpu0"])
+@pytest.mark.parametrize("name", ["cuda", "mps", "cuda:7", "tpu", "", "cpu0", "cpu:", "cpu:zz", "meta"])
 def test_a_device_that_is_not_there_is_refused(name, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(Refused, match=rf"--device must be one that PyTorch finds here \(cpu\), but is '{name}'"):
         local_device(name)
 
 
 def test_torchrun_gives_each_worker_its_own_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert local_device("cuda") == torch.device("cuda", 3)
     assert local_device("cuda:1") == torch.device("cuda", 1)
     assert local_device("cpu") == torch.device("cpu")
+    with pytest.raises(Refused, match=r"\(cpu, 4 x cuda\), but is 'cuda:4'"):
+        local_device("cuda:4")
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(Refused, match=r"\(cpu, 4 x cuda\), but is 'cuda'"):
+        local_device("cuda")
+
+
+def test_a_world_without_torchrun_is_worked_in_alone(monkeypatch):
+    """Batch systems set WORLD_SIZE too, but no place to meet."""
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for size in ("2", ""):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        with joined(torch.device("cpu")) as team:
+            assert team.count == 1
 
 
 def test_only_errors_of_the_connection_mean_a_lost_worker():
     with pytest.raises(WorkerLost, match="another worker has ended or no longer answers"), lost_is_said():
         raise RuntimeError("[...gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:38046")
-    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as error, lost_is_said():
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    assert not isinstance(error.value, WorkerLost)
+    for words in ("mat1 and mat2 shapes cannot be multiplied", "NCCL error: Duplicate GPU detected"):
+        with pytest.raises(RuntimeError, match=words) as error, lost_is_said():
+            raise RuntimeError(words)
+        assert not isinstance(error.value, WorkerLost)
     with pytest.raises(WorkerLost, match="the lead gave up"), lost_is_said():
         raise WorkerLost("the lead gave up; it says why")
 
@@ -262,3 +278,4 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
         for process in running:
             end(process)
     assert (tmp_path / "log0").read_text() == "minidiff: --batch must be a multiple of the 2 workers, but is 7\n"
+    assert (tmp_path / "log1").read_text() == ""

@@ -14,7 +14,7 @@ targets     x0, eps, score, v and velocity are one thing: the only place that co
 denoisers   E[x0 | x_t] from a network; clipping; guidance
 networks    an MLP for points, a U-Net for images, a small classifier
 training    the loss, the training loop, moving averages of weights
-checkpoints weights and whole trainings on disk, which survive a plug that is pulled
+checkpoints  weights and whole trainings on disk, which survive a plug that is pulled
 optimizers  Muon, which trains the digits: every direction of a weight matrix learns alike
 samplers    ancestral sampling (DDPM) and DDIM: one step and one loop each
 metrics     distances between two sets of samples, each with its floor

@@ -320,6 +320,7 @@ def train_in(
     x = None if wish.data in POINTS else images(wish.data).to(device)
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(joined(device))
+        stop = stack.enter_context(stopping())  # from here on, since what is imported may swallow a KeyboardInterrupt
 
         def first() -> bytes:
             if folder.exists() and not folder.is_dir():
@@ -344,7 +345,6 @@ def train_in(
             if workers.lead:
                 say(f"the training in {folder} is complete: all {recipe.steps} steps are made")
             return True
-        stop = stack.enter_context(stopping())
         steps = running(training, recipe, x, start=record["step"], workers=workers, compiled=compiled)
         return follow(steps, training, folder, recipe, record, workers, stop, save_seconds)
 

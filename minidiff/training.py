@@ -57,6 +57,8 @@ class TrainStep(NamedTuple):
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> (B,)
 DrawTimes = Callable[[int, GaussianPath, torch.Generator], Tensor]  # -> (B,)
 
+ALL_ROWS = slice(None)
+
 # Losses
 
 
@@ -83,7 +85,7 @@ def spread_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tens
 
 
 def denoising_objective(
-    path: GaussianPath, kind: Target, draw_times: DrawTimes = spread_times, *, rows: slice = slice(None)
+    path: GaussianPath, kind: Target, draw_times: DrawTimes = spread_times, *, rows: slice = ALL_ROWS
 ) -> Loss:
     """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
 
@@ -95,7 +97,7 @@ def denoising_objective(
     def loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         t = draw_times(len(batch.x0), path, generator).to(batch.x0)
         eps = noise_like(batch.x0, generator)
-        y = batch.y if rows == slice(None) or batch.y is None else batch.y[rows]
+        y = batch.y if rows == ALL_ROWS or batch.y is None else batch.y[rows]
         return denoising_loss(net, path, batch.x0[rows], t[rows], eps[rows], kind=kind, y=y)
 
     return loss

@@ -1,10 +1,16 @@
-"""The paths that people use, each with its source. Taught in notebook 05.
+"""The paths that people use, each with its source, and times to walk down them. Taught in notebooks 05 and 08 to 10.
+
+Every path of this module ends in noise at t = 1 and in the data themselves at t = 0, so that
+`torch.linspace(1, 0, N + 1)` is a walk of N steps on any of them. Better spaced walks are at the end of the module.
 
 Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, section 4; Nichol & Dhariwal 2021, arXiv 2102.09672, equation 17;
-Song et al. 2021 (SDE), arXiv 2011.13456, equations 32 and 33.
+Song et al. 2021 (SDE), arXiv 2011.13456, equations 30 to 33; Karras et al. 2022 (EDM), arXiv 2206.00364, equation 5;
+Liu, Gong & Liu 2023 (rectified flow), arXiv 2209.03003, equation 1; Lu et al. 2022 (DPM-Solver), arXiv 2206.00927,
+section 3.4.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,7 +18,22 @@ from torch import Tensor
 from minidiff._tensors import describe
 from minidiff.paths import GaussianPath
 
-__all__ = ["cosine", "ddpm_betas", "ddpm_linear", "tabulated", "vp_linear"]
+__all__ = [
+    "cosine",
+    "ddpm_betas",
+    "ddpm_linear",
+    "edm",
+    "karras_times",
+    "log_snr_times",
+    "rectified_flow",
+    "tabulated",
+    "time_at_log_snr",
+    "ve",
+    "vp_linear",
+]
+
+# Halving [0, 1] this often leaves less than one rounding error of any time that matters.
+BISECTIONS = 80
 
 
 def ddpm_betas(T: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Tensor:
@@ -68,7 +89,11 @@ def cosine(offset: float = 0.008) -> GaussianPath:
         rise = t / (1 + offset) * (math.pi / 2)  # b - a, not by subtraction
         return (torch.sin(rise) * torch.sin(angle(t) + angle(torch.zeros_like(t)))).clamp(min=0).sqrt() / start
 
-    return GaussianPath(alpha=lambda t: (torch.cos(angle(t)) / start).clamp(min=0), sigma=sigma)
+    def alpha(t: Tensor) -> Tensor:
+        # cos(angle) as the sine of what is left to pi / 2: exactly 0 at t = 1, in any precision, with the right rate
+        return torch.sin((1 - t) / (1 + offset) * (math.pi / 2)) / start
+
+    return GaussianPath(alpha=alpha, sigma=sigma)
 
 
 def vp_linear(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
@@ -83,6 +108,110 @@ def vp_linear(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
         return -0.25 * t**2 * (beta_max - beta_min) - 0.5 * t * beta_min
 
     return GaussianPath(alpha=lambda t: log_alpha(t).exp(), sigma=lambda t: sigma_from_log_alpha(log_alpha(t)))
+
+
+def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> GaussianPath:
+    """The path of score networks (NCSN): x_t = x0 + sigma eps, log sigma even in t (SDE, equations 30 and 31).
+
+    At t = 0 lie the data themselves: sigma jumps from sigma_min to 0 there (SDE, appendix C), so ask for rates at
+    t > 0 only. sigma_max should exceed the largest distance between two data points. Notebook 08.
+    """
+    _check_sigmas(sigma_min, sigma_max)
+    return _exploding(lambda t: sigma_min * (sigma_max / sigma_min) ** t)
+
+
+def edm(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> GaussianPath:
+    """x_t = x0 + sigma eps with sigma^(1 / rho) even in t: even times are Karras' steps (EDM, equation 5). Notebook 10.
+
+    As on `ve`, sigma jumps from sigma_min to 0 at t = 0, where the data lie: ask for rates at t > 0 only.
+    """
+    _check_sigmas(sigma_min, sigma_max)
+    _check_rho(rho)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return _exploding(lambda t: (low + t * (high - low)) ** rho)
+
+
+def rectified_flow() -> GaussianPath:
+    """The straight path x_t = (1 - t) x0 + t eps (Liu et al., equation 1, with time reversed). Pair it with velocity.
+
+    alpha(1) is exactly 0, as on `cosine`. Its own notebook is 16.
+    """
+    return GaussianPath(alpha=lambda t: 1 - t, sigma=lambda t: 1 * t)
+
+
+def time_at_log_snr(path: GaussianPath, log_snr: Tensor) -> Tensor:
+    """The time at which a path has this log-SNR, by bisection: the inverse of `path.log_snr`. Notebook 10.
+
+    Any shape; returns the same shape in float64. Beyond what the path reaches it returns the path's end.
+    """
+    log_snr = log_snr.double()
+    low, high = torch.full_like(log_snr, path.t_min), torch.ones_like(log_snr)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        too_clean = path.log_snr(middle) > log_snr
+        low, high = torch.where(too_clean, middle, low), torch.where(too_clean, high, middle)
+    return high
+
+
+def log_snr_times(path: GaussianPath, n: int, t_end: float, t_start: float = 1.0) -> Tensor:
+    """n steps from t_start down to t_end, even in log-SNR (Lu et al. 2022, section 3.4). Notebook 10.
+
+    Returns (n + 1,), float64, falling. To end on clean data, append 0.
+    """
+    _check_steps(n)
+    if not path.t_min <= t_end < t_start <= 1:
+        raise ValueError(f"times must obey {path.t_min} <= t_end < t_start <= 1, but are {t_end} and {t_start}")
+    ends = torch.tensor([t_start, t_end], dtype=torch.float64)
+    first, last = path.log_snr(ends).tolist()
+    if not math.isfinite(first) or not math.isfinite(last):
+        raise ValueError(
+            f"log-SNR must be finite at t_start and t_end, but is {first} at {t_start} and {last} at {t_end}"
+        )
+    times = time_at_log_snr(path, torch.linspace(first, last, n + 1, dtype=torch.float64))
+    times[0], times[-1] = ends
+    return times
+
+
+def karras_times(
+    path: GaussianPath, n: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
+) -> Tensor:
+    """Karras' n steps on any path: (sigma / alpha)^(1 / rho) even, and a last step to 0 (EDM, equation 5). Notebook 10.
+
+    Where the path has less noise than sigma_max, the steps start from its end, t = 1. Returns (n + 1,), float64,
+    falling. Raises ValueError for a path that does not reach down to sigma_min, or not to clean data.
+    """
+    _check_steps(n)
+    _check_sigmas(sigma_min, sigma_max)
+    _check_rho(rho)
+    ends = torch.tensor([path.t_min, 1.0], dtype=torch.float64)
+    cleanest, noisiest = (path.sigma(ends) / path.alpha(ends)).tolist()
+    if cleanest > 0 or noisiest <= sigma_min:
+        raise ValueError(
+            f"sigma / alpha of the path must run from 0 to above {sigma_min}, but runs from {cleanest} to {noisiest}"
+        )
+    powers = torch.linspace(min(sigma_max, noisiest) ** (1 / rho), sigma_min ** (1 / rho), n, dtype=torch.float64)
+    times = time_at_log_snr(path, -2 * rho * torch.log(powers))
+    return torch.cat([times, times.new_zeros(1)])
+
+
+def _exploding(sigma: Callable[[Tensor], Tensor]) -> GaussianPath:
+    """alpha = 1 throughout, and no noise at t = 0, whatever the formula says there."""
+    return GaussianPath(alpha=torch.ones_like, sigma=lambda t: torch.where(t > 0, sigma(t), torch.zeros_like(t)))
+
+
+def _check_sigmas(sigma_min: float, sigma_max: float) -> None:
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise ValueError(f"sigmas must obey 0 < sigma_min < sigma_max, but are {sigma_min} and {sigma_max}")
+
+
+def _check_rho(rho: float) -> None:
+    if not 0 < rho < math.inf:
+        raise ValueError(f"rho must be positive, but is {rho}")
+
+
+def _check_steps(n: int) -> None:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n must be a number of steps >= 1, but is {n!r}")
 
 
 def sigma_from_log_alpha(log_alpha: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ training    the loss, the training loop, moving averages of weights
 checkpoints  weights and whole trainings on disk, which survive a plug that is pulled
 optimizers  Muon, which trains the digits: every direction of a weight matrix learns alike
 samplers    ancestral sampling (DDPM) and DDIM: one step and one loop each
+likelihood  the variational bound term by term; log-likelihood by the probability-flow ODE
 metrics     distances between two sets of samples, each with its floor
 plots       every figure of the course
 recipes     the two trained networks that come with the course, made from nothing

@@ -2,7 +2,8 @@
 
 Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 14 and algorithm 1; Kingma et al. 2021 (VDM), arXiv
 2107.00630, appendix I.1 (evenly spread times); Loshchilov & Hutter 2019, arXiv 1711.05101 (AdamW) and 2017, arXiv
-1608.03983 (cosine); Karras et al. 2022 (EDM), arXiv 2206.00364, appendix F (moving average with a warm-up).
+1608.03983 (cosine); Karras et al. 2022 (EDM), arXiv 2206.00364, table 1 (weight) and appendix F (moving average with
+a warm-up); Song & Ermon 2019 (NCSN), arXiv 1907.05600, equation 6; Hang et al. 2023, arXiv 2303.09556, section 3.4.
 """
 
 import copy
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 import minidiff
 from minidiff._tensors import check_finite, check_xt, describe, noise_like
 from minidiff.paths import GaussianPath
-from minidiff.targets import Target, network_output, target
+from minidiff.targets import Target, coefficients, network_output, target
 
 __all__ = [
     "EMA",
@@ -25,11 +26,15 @@ __all__ = [
     "DrawTimes",
     "Loss",
     "TrainStep",
+    "Weight",
     "batches",
     "denoising_loss",
     "denoising_objective",
+    "edm_weight",
     "faster_dtype",
     "fresh_batches",
+    "min_snr_weight",
+    "noise_variance_weight",
     "spread_times",
     "train",
     "warmup_cosine",
@@ -56,6 +61,7 @@ class TrainStep(NamedTuple):
 
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> (B,)
 DrawTimes = Callable[[int, GaussianPath, torch.Generator], Tensor]  # -> (B,)
+Weight = Callable[[GaussianPath, Tensor], Tensor]  # times, (B,) -> what each sample's loss is multiplied by, (B,)
 
 ALL_ROWS = slice(None)
 
@@ -84,23 +90,80 @@ def spread_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tens
     return 1 - (1 - path.t_min) * u
 
 
+def noise_variance_weight(path: GaussianPath, t: Tensor) -> Tensor:
+    """sigma^2: all noise levels count alike in the loss of a score (NCSN, equation 6; SDE, equation 7). Notebook 08.
+
+    A score is -eps / sigma, so with this weight the loss of `kind="score"` is DDPM's plain loss of eps, on any path.
+    """
+    return path.sigma(t) ** 2
+
+
+def edm_weight(path: GaussianPath, t: Tensor) -> Tensor:
+    """1 / (alpha^2 + sigma^2): EDM's loss, for `kind="v"` and data of unit variance (EDM, table 1). Notebook 10.
+
+    EDM weighs the square error of x0 with (sigma^2 + 1) / sigma^2, so that the network itself, which works at unit
+    scale, has the weight 1 at every noise level. Of v, whose scale is sqrt(alpha^2 + sigma^2), that is this weight. On
+    a path that preserves variance it is 1: there, the plain loss of v is EDM's.
+    """
+    return 1 / (path.alpha(t) ** 2 + path.sigma(t) ** 2)
+
+
+def min_snr_weight(kind: Target, gamma: float = 5.0) -> Weight:
+    """Weigh the square error of x0 with min(SNR, gamma), whatever the network predicts (Hang et al., section 3.4).
+
+    Clean levels, where x0 is easy, then cannot drown out the others. An error e of x0 is (a - b alpha / sigma) e of the
+    target a x0 + b eps, so for eps the weight is min(SNR, gamma) / SNR, and for v on a path that preserves variance
+    min(SNR, gamma) / (SNR + 1).
+    """
+    if not gamma > 0:
+        raise ValueError(f"gamma must be positive, but is {gamma}")
+
+    def weight(path: GaussianPath, t: Tensor) -> Tensor:
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        a, b = coefficients(kind, path, t)
+        tiny = torch.finfo(t.dtype).tiny  # for eps where alpha = 0: the limit 1, and not 0 / 0
+        error = (a * sigma - b * alpha) ** 2
+        return torch.minimum(alpha**2, gamma * sigma**2).clamp(min=tiny) / error.clamp(min=tiny)
+
+    return weight
+
+
 def denoising_objective(
-    path: GaussianPath, kind: Target, draw_times: DrawTimes = spread_times, *, rows: slice = ALL_ROWS
+    path: GaussianPath,
+    kind: Target,
+    draw_times: DrawTimes = spread_times,
+    *,
+    weight: Weight | None = None,
+    rows: slice = ALL_ROWS,
 ) -> Loss:
     """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
 
     draw_times: times that are not uniform put the training where a network needs it. Notebooks 07 and 13.
+    weight: what each sample's loss is multiplied by, as a function of its time; None is 1. NCSN is this same objective
+    with `kind="score"`, a path of growing noise and `noise_variance_weight`. Notebook 08.
     rows: the part of each batch that counts. Times and noise are drawn for all of it, so that several processes, each
     with its own rows and the same generator, do together what one does alone.
+
+    Raises ValueError where a weight does not give one number for each sample.
     """
 
     def loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         t = draw_times(len(batch.x0), path, generator).to(batch.x0)
         eps = noise_like(batch.x0, generator)
         y = batch.y if rows == ALL_ROWS or batch.y is None else batch.y[rows]
-        return denoising_loss(net, path, batch.x0[rows], t[rows], eps[rows], kind=kind, y=y)
+        losses = denoising_loss(net, path, batch.x0[rows], t[rows], eps[rows], kind=kind, y=y)
+        return losses if weight is None else losses * _checked_weights(weight(path, t[rows]), losses)
 
     return loss
+
+
+def _checked_weights(weights: Tensor, losses: Tensor) -> Tensor:
+    """Refuse weights that would be broadcast: a column against a row makes B^2 losses of B."""
+    if not isinstance(weights, Tensor) or weights.shape != losses.shape:
+        raise ValueError(
+            f"weight must return a tensor of shape {tuple(losses.shape)}, but returned {describe(weights)}"
+        )
+    return weights
 
 
 # Data

@@ -15,19 +15,24 @@ from minidiff.networks import MLP, Classifier, UNet, initialised
 from minidiff.paths import GaussianPath
 from minidiff.recipes import digit_optimizer
 from minidiff.schedules import cosine, vp_linear
+from minidiff.targets import network_output, solve
 from minidiff.training import (
     EMA,
     Batch,
     batches,
     denoising_loss,
     denoising_objective,
+    edm_weight,
     faster_dtype,
     fresh_batches,
+    min_snr_weight,
+    noise_variance_weight,
     spread_times,
     train,
     warmup_cosine,
 )
 from tests.cases import (
+    PATHS,
     PerfectNetwork,
     dkw_bound,
     every_kind,
@@ -151,6 +156,106 @@ def test_denoising_objective_is_the_loss_at_the_times_drawn_and_fresh_noise(dtyp
     t = draw_times(6, path, g).to(dtype)
     eps = torch.randn(x0.shape, generator=g, dtype=dtype)
     torch.testing.assert_close(losses, denoising_loss(Wavy(), path, x0, t, eps, kind="v", y=0.5))
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def objective(path, kind, x0, generator, *, net=None, weight=None):
+    """The losses that `train` would see, at times in [0.02, 0.98]."""
+    loss = denoising_objective(path, kind, lambda n, path, g: inner_times(n, g), weight=weight)
+    return loss(net or Wavy(), Batch(x0), generator)
+
+
+@every_path
+@every_shape
+def test_ncsn_is_ddpm_on_another_path(path, shape, make_generator):
+    """A score is -eps / sigma, and the package scales what a network answers by 1 / sigma: so the sign is all that is
+    left between the two networks, and weighted with sigma^2 their losses are the same numbers."""
+    x0 = normal(shape, make_generator(0))
+    scores = objective(path, "score", x0, make_generator(1), weight=noise_variance_weight)
+    eps = objective(path, "eps", x0, make_generator(1), net=lambda x, log_snr: -Wavy()(x, log_snr))
+    torch.testing.assert_close(scores, eps, rtol=1e-10, atol=0)
+
+
+@every_path
+@every_shape
+def test_edm_weight_makes_the_loss_of_v_that_of_edm(path, shape, make_generator):
+    """EDM, table 1, at sigma_data = 1: lambda |D - x0|^2, lambda = (sigma^2 + 1) / sigma^2, where D estimates x0 from
+    x0 + sigma eps; that sigma is our sigma / alpha."""
+    x0 = normal(shape, make_generator(0))
+    losses = objective(path, "v", x0, make_generator(1), weight=edm_weight)
+    g = make_generator(1)
+    t, eps = inner_times(len(x0), g), normal(shape, g)
+    x_t = path.perturb(x0, t, eps)
+    estimate = solve("v", path, network_output(Wavy(), "v", path, x_t, t), x_t, t).x0
+    ratio = path.sigma(t) / path.alpha(t)
+    expected = (ratio**2 + 1) / ratio**2 * ((estimate - x0) ** 2).flatten(1).mean(dim=1)
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", ["ddpm_linear", "cosine", "vp_linear"])
+def test_where_variance_is_preserved_edm_is_the_plain_loss_of_v(name, make_generator):
+    t = inner_times(50, make_generator(0))
+    torch.testing.assert_close(edm_weight(PATHS[name], t), torch.ones_like(t), rtol=1e-12, atol=0)
+
+
+@every_path
+@every_kind
+@pytest.mark.parametrize("gamma", [5.0, 0.5])
+def test_min_snr_weighs_the_error_of_x0(path, kind, gamma, make_generator):
+    """min(SNR, gamma) |x0_hat - x0|^2 for every kind, and for eps and v the two formulas of Hang et al."""
+    x0 = normal((40, 2), make_generator(0))
+    weight = min_snr_weight(kind, gamma)
+    losses = objective(path, kind, x0, make_generator(1), weight=weight)
+    g = make_generator(1)
+    t, eps = inner_times(40, g), normal((40, 2), g)
+    x_t = path.perturb(x0, t, eps)
+    estimate = solve(kind, path, network_output(Wavy(), kind, path, x_t, t), x_t, t).x0
+    snr = (path.alpha(t) / path.sigma(t)) ** 2
+    expected = snr.clamp(max=gamma) * ((estimate - x0) ** 2).flatten(1).mean(dim=1)
+    torch.testing.assert_close(losses, expected, rtol=1e-6, atol=0)
+    if kind == "eps":
+        torch.testing.assert_close(weight(path, t), snr.clamp(max=gamma) / snr, rtol=1e-9, atol=0)
+    if kind == "v" and path in (PATHS["cosine"], PATHS["vp_linear"]):
+        torch.testing.assert_close(weight(path, t), snr.clamp(max=gamma) / (snr + 1), rtol=1e-9, atol=0)
+
+
+def test_min_snr_is_finite_where_no_signal_is_left():
+    end = torch.ones(1)  # cosine's alpha is 0 here
+    assert float(min_snr_weight("eps")(cosine(), end)) == 1
+    for kind in ("x0", "v"):
+        assert float(min_snr_weight(kind)(cosine(), end)) < 1e-12
+    assert math.isfinite(float(min_snr_weight("score")(cosine(), end)))
+    for gamma in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="gamma must be positive"):
+            min_snr_weight("eps", gamma)
+
+
+@every_shape
+def test_a_weight_enters_sample_by_sample(shape, make_generator):
+    path, x0 = vp_linear(), normal(shape, make_generator(0))
+    plain = objective(path, "v", x0, make_generator(1))
+    weighted = objective(path, "v", x0, make_generator(1), weight=lambda path, t: t + path.alpha(t))
+    t = inner_times(len(x0), make_generator(1))
+    torch.testing.assert_close(weighted, plain * (t + path.alpha(t)), rtol=1e-12, atol=0)
+    half = denoising_objective(
+        path, "v", lambda n, path, g: inner_times(n, g), weight=lambda path, t: t + path.alpha(t), rows=slice(1, 3)
+    )
+    torch.testing.assert_close(half(Wavy(), Batch(x0), make_generator(1)), weighted[1:3], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (lambda path, t: t[:, None], r"must return a tensor of shape \(4,\), but returned .* of shape \(4, 1\)"),
+        (lambda path, t: t.mean(), r"must return a tensor of shape \(4,\), but returned .* of shape \(\)"),
+        (lambda path, t: 2.0, "but returned float 2.0"),
+    ],
+)
+def test_a_weight_that_would_be_broadcast_is_refused(weight, words, make_generator):
+    with pytest.raises(ValueError, match=words):
+        objective(vp_linear(), "v", normal((4, 2), make_generator(0)), make_generator(1), weight=weight)
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

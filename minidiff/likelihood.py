@@ -1,0 +1,426 @@
+"""How probable is a sample under a diffusion model? A bound from its chain, and the value from its ODE. Notebook 09.
+
+All log-likelihoods are natural logarithms of densities, in nats per sample: of data in their own units, with d
+numbers each. `variational_bound` needs a denoiser and a grid of times; `ode_log_likelihood` needs a path whose rates
+are finite. Densities of pictures say nothing until the levels of a pixel are mentioned: `dequantised` and
+`bits_per_dim` do that, for pixels in [-1, 1].
+
+Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 5; Song et al. 2021 (SDE), arXiv 2011.13456, section 4.3
+and equation 39; Chen et al. 2018, arXiv 1806.07366, theorem 1 (instantaneous change of variables); Hutchinson 1990,
+doi 10.1080/03610919008812866, and Grathwohl et al. 2019 (FFJORD), arXiv 1810.01367, section 3.1 (the trace from
+random probes); Theis, van den Oord & Bethge 2016, arXiv 1511.01844, section 3.1 (dequantisation).
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.integrate import RK45
+from torch import Tensor
+from tqdm import tqdm
+
+from minidiff._tensors import check_finite, check_times, check_xt, describe, expand, noise_like
+from minidiff.denoisers import Denoiser
+from minidiff.paths import GaussianPath
+from minidiff.samplers import Variance, forward_variance
+from minidiff.targets import target
+
+__all__ = [
+    "Bound",
+    "LogLikelihood",
+    "bits_per_dim",
+    "dequantised",
+    "normal_probe",
+    "ode_log_likelihood",
+    "rademacher_probe",
+    "variational_bound",
+    "velocity_and_divergence",
+]
+
+Probe = Callable[[Tensor, torch.Generator], Tensor]  # (x, generator) -> shape of x, E[v v^T] = I
+
+EARLIEST = 1e-5  # where the ODE starts on a path that reaches clean data (SDE, appendix C)
+SHOW_AFTER = 3  # seconds without a progress bar
+LEVEL_TOLERANCE = 1e-3  # of the gap between two levels of a pixel: what float32 may lose, and no more
+
+
+# The variational bound
+
+
+class Bound(NamedTuple):
+    """The terms of the variational bound, each a cost in nats per sample, in float64 on the CPU.
+
+    prior: (B,), L_T. steps: (N - 1, B), L_{T-1} to L_1, from noise to data. decoder: (B,), L_0. times: (N,), where
+    x_t is drawn: for each step, and at the end for the decoder. decoder_variance: that of p(x0 | x_t), without which a
+    bound says nothing.
+    """
+
+    prior: Tensor
+    steps: Tensor
+    decoder: Tensor
+    times: Tensor
+    decoder_variance: float
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """Minus the sum of all terms, (B,): on average over the noise at most log p(x0)."""
+        return -(self.prior + self.steps.sum(dim=0) + self.decoder)
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of `log_likelihood.mean()`, over independent x0 and their noise. NaN for one sample."""
+        return float(self.log_likelihood.std()) / math.sqrt(len(self.prior)) if len(self.prior) > 1 else math.nan
+
+
+@torch.no_grad()
+def variational_bound(
+    denoise: Denoiser,
+    path: GaussianPath,
+    x0: Tensor,
+    times: Tensor,
+    *,
+    generator: torch.Generator,
+    variance: Variance = forward_variance,
+    decoder_variance: float | None = None,
+) -> Bound:
+    """The variational bound of a DDPM, term by term (DDPM, equation 5). Derived in notebook 07, used in notebook 09.
+
+    x0: (B, *D). times: falling, such as `torch.linspace(1, 0, T + 1)`: the steps of the chain. For each term one noise
+    is drawn for each x0. The prior is N(0, (alpha^2 + sigma^2) I) at times[0]. Each step is Gaussian, with the
+    posterior's mean at E[x0 | x_t] and with `variance`. The decoder is N(E[x0 | x_t], v I) at the last time t with
+    noise: that is times[-2] where sigma(times[-1]) = 0, since the last step then ends on x0 itself, else times[-1].
+    v = sigma(t)^2 unless `decoder_variance` is given; in DDPM's table that is beta_1.
+
+    With `forward_variance` (DDPM's beta), or on a grid even in log-SNR, the gap to log p closes as 1/T. With
+    `posterior_variance` (beta tilde) on a grid even in t it never does: near t = 0 neighbouring steps keep their
+    SNR in the ratio (k + 1) / k, and the gap tends to Euler's gamma / 2 = 0.289 nats per dimension.
+
+    Raises ValueError for NaN in x0, for times that do not fall within [path.t_min, 1], and for a variance that is not
+    positive.
+    """
+    check_times(times, path.t_min)
+    _check_samples(x0, "x0")
+    times = times.double().cpu()
+    noisy = times[path.sigma(times) > 0]
+    if len(noisy) == 0:
+        raise ValueError(f"times must hold a time with noise, sigma > 0, but are {times}")
+    if decoder_variance is None:
+        decoder_variance = float(path.sigma(noisy[-1])) ** 2
+    v = _checked_variance(decoder_variance, "decoder")
+    steps = list(itertools.pairwise(noisy))
+    variances = [_checked_variance(variance(path, t, s), f"step from t = {float(t):.6g}") for t, s in steps]
+    costs = [x0.new_zeros(0, len(x0), dtype=torch.float64, device="cpu")]
+    for (t, s), of_step in zip(tqdm(steps, desc="bound", unit="step", delay=SHOW_AFTER), variances, strict=True):
+        costs.append(_step_cost(path, x0, _mistake(denoise, path, x0, t, generator), t, s, of_step)[None])
+    decoder = _decoder_cost(_mistake(denoise, path, x0, noisy[-1], generator), v)
+    return Bound(_prior_cost(path, x0, noisy[0]), torch.cat(costs), decoder, noisy, v)
+
+
+def _checked_variance(value: float | Tensor, name: str) -> float:
+    """A variance as a plain number. One that is 0 or NaN would make the bound infinite, or nothing at all."""
+    value = float(value)
+    if not 0 < value < math.inf:
+        raise ValueError(f"the variance of the {name} must be positive and finite, but is {value}")
+    return value
+
+
+def _mistake(denoise: Denoiser, path: GaussianPath, x0: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+    """x0 - E[x0 | x_t] at one x_t drawn for each x0. (B, *D)."""
+    return x0 - denoise(path.perturb(x0, t, noise_like(x0, generator)), t)
+
+
+def _prior_cost(path: GaussianPath, x0: Tensor, t: Tensor) -> Tensor:
+    """L_T = KL(q(x_t | x0) || N(0, (alpha^2 + sigma^2) I)), (B,)."""
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    total = float(alpha**2 + sigma**2)
+    return _gaussian_kl(expand(alpha, x0) * x0, float(sigma) ** 2 / total, total)
+
+
+def _step_cost(path: GaussianPath, x0: Tensor, mistake: Tensor, t: Tensor, s: Tensor, variance: float) -> Tensor:
+    """L_{k-1} = KL(q(x_s | x_t, x0) || p(x_s | x_t)) at one x_t for each x0, (B,)."""
+    # the posterior's mean is linear: at the mistake it is the distance of the two means, with no close numbers
+    apart, of_posterior = path.posterior(torch.zeros_like(x0), mistake, t, s)
+    return _gaussian_kl(apart, float(of_posterior) / variance, variance)
+
+
+def _decoder_cost(mistake: Tensor, variance: float) -> Tensor:
+    """L_0 = -log N(x0; E[x0 | x_t], variance I) at one x_t for each x0, (B,)."""
+    return 0.5 * (_squares(mistake) / variance + mistake[0].numel() * math.log(2 * math.pi * variance))
+
+
+def _gaussian_kl(apart: Tensor, ratio: float, variance: float) -> Tensor:
+    """KL(N(m + apart, ratio * variance I) || N(m, variance I)) in nats. apart: (B, *D); returns (B,)."""
+    excess = ratio - 1  # its log1p, since most ratios are close to 1
+    return 0.5 * (apart[0].numel() * (excess - math.log1p(excess)) + _squares(apart) / variance)
+
+
+def _squares(x: Tensor) -> Tensor:
+    """|x|^2 of each sample, (B,), in float64 on the CPU."""
+    return x.flatten(1).square().sum(dim=1).cpu().double()
+
+
+# The log-likelihood by the probability-flow ODE
+
+
+class LogLikelihood(NamedTuple):
+    """log p(x) by the probability-flow ODE, in nats per sample, in float64 on the CPU.
+
+    value: (B,). standard_error: (B,), what random probes leave uncertain in each value: 0 with the exact divergence,
+    NaN with a single probe. latent: (B, *D), where the ODE takes each x at t = 1. evaluations: calls of the denoiser,
+    summed over chunks.
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    latent: Tensor
+    evaluations: int
+
+
+def rademacher_probe(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Signs, +1 or -1, in the shape of x: of all probes those of the least variance (Hutchinson 1990)."""
+    signs = torch.randint(0, 2, x.shape, generator=generator, device=generator.device)
+    return 2 * signs.to(x) - 1
+
+
+def normal_probe(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers in the shape of x (FFJORD, section 3.1)."""
+    return noise_like(x, generator)
+
+
+@torch.no_grad()
+def velocity_and_divergence(
+    denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor, probes: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """dx/dt of the probability-flow ODE and its divergence at x (SDE, equations 13 and 40). Notebook 09.
+
+    x: (B, *D). t: (). probes: (P, B, *D) for Hutchinson's estimator, one row of estimates v^T J v for each, whose mean
+    estimates the divergence; None for the exact one, which costs d backward passes. Returns (B, *D) and (P, B), P = 1
+    for the exact one. The velocity is alpha' x0 + sigma' eps at the denoiser's estimates: finite also where alpha = 0.
+    """
+    check_xt(x, t)
+    return _value_and_trace(lambda z: _velocity(denoise, path, z, t), x, probes)
+
+
+@torch.no_grad()
+def ode_log_likelihood(
+    denoise: Denoiser,
+    path: GaussianPath,
+    x: Tensor,
+    *,
+    probes: int = 0,
+    generator: torch.Generator | None = None,
+    draw_probe: Probe = rademacher_probe,
+    t0: float | None = None,
+    to_data: bool = True,
+    tolerance: float = 1e-5,
+    chunk: int = 1024,
+) -> LogLikelihood:
+    """log p(x) by the change of variables along the probability-flow ODE (SDE, equation 39). Notebook 09.
+
+    x: (B, *D). It is carried from t0 to t = 1, where its density is that of the path's prior, while the divergence
+    adds up. probes = 0 takes the exact divergence, for d up to about 100. With probes > 0, it is Hutchinson's
+    estimate from that many probes for each sample, drawn once for the whole way.
+
+    t0: where the ODE starts, since the rates of most paths are infinite where sigma = 0; the larger of 1e-5 and
+    path.t_min unless given. The noise that is left there: by default, x is data, and the stretch from 0 to t0 is one
+    Euler step in the variable sigma^2 / alpha^2, in which the ODE is smooth. It leaves an error of order sigma(t0)^4,
+    where the custom of reading the density of x_t0 at x leaves sigma(t0)^2. With `to_data=False`, x is a noisy point
+    x_t0, and the answer is log p_t0(x).
+
+    What the prior has wrong about p_1 stays in the answer: on vp_linear, where alpha(1) = 0.0066, less than 1e-4 nats a
+    number for data of mean 0. A tabulated path will do, but its rates jump at every knot, and the solver loses 1e-2
+    nats there: ask a network along `vp_linear`, whatever path it was trained on, since all it knows is log-SNR.
+
+    The solver is scipy's RK45 with `tolerance` both relative and absolute, in float64. The denoiser is asked in the
+    dtype of x: float64 for numbers to trust. `chunk` samples are one system: its error is controlled on average
+    over them.
+
+    Raises ValueError for NaN in x, for a path whose rates are not finite on [t0, 1]; FloatingPointError where the
+    denoiser returns NaN or the solver gives up.
+    """
+    t0 = max(EARLIEST, path.t_min) if t0 is None else t0
+    _check_request(path, x, probes, generator, t0, tolerance, chunk)
+    parts = []
+    with tqdm(total=len(x), desc="log-likelihood", unit="point", delay=SHOW_AFTER) as bar:
+        for points in x.split(chunk):
+            drawn = torch.stack([draw_probe(points, generator) for _ in range(probes)]) if probes else None
+            parts.append(_chunk_log_likelihood(denoise, path, points, drawn, t0, to_data, tolerance, bar))
+    value, error, latent = (torch.cat(column) for column in list(zip(*parts, strict=True))[:3])
+    return LogLikelihood(value, error, latent, sum(part.evaluations for part in parts))
+
+
+def _chunk_log_likelihood(
+    denoise: Denoiser,
+    path: GaussianPath,
+    x: Tensor,
+    probes: Tensor | None,
+    t0: float,
+    to_data: bool,
+    tolerance: float,
+    bar: tqdm,
+) -> LogLikelihood:
+    log_det, evaluations = 0.0, 0
+    if to_data:
+        x, log_det = _leave_data(denoise, path, x, t0, probes)
+        evaluations = 1
+    latent, added, more = _solve(denoise, path, x, probes, t0, tolerance, bar)
+    one = torch.ones((), dtype=torch.float64)
+    total = float(path.alpha(one) ** 2 + path.sigma(one) ** 2)
+    prior = -0.5 * (_squares(latent) / total + latent[0].numel() * math.log(2 * math.pi * total))
+    values = prior + added + log_det  # (P, B)
+    error = values.std(dim=0) / math.sqrt(len(values)) if len(values) > 1 else torch.full_like(prior, math.nan)
+    return LogLikelihood(
+        values.mean(dim=0), torch.zeros_like(prior) if probes is None else error, latent, evaluations + more
+    )
+
+
+def _leave_data(
+    denoise: Denoiser, path: GaussianPath, x: Tensor, t0: float, probes: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """From clean data to time t0: x_t0, (B, *D), and the logarithm of the volume it gained, (P, B).
+
+    With y = x_t / alpha and v = (sigma / alpha)^2 the ODE reads dy/dv = (y - E[x0 | x_t]) / 2v, which is smooth at
+    v = 0; this is its Euler step from there.
+    """
+    t = torch.tensor(t0, dtype=torch.float64)
+    alpha = expand(path.alpha(t), x)
+    half_way, trace = _value_and_trace(lambda y: 0.5 * (y - denoise(alpha * y, t)), x, probes)
+    return alpha * (x + half_way), x[0].numel() * float(path.alpha(t).log()) + trace.cpu().double()
+
+
+def _solve(
+    denoise: Denoiser,
+    path: GaussianPath,
+    x: Tensor,
+    probes: Tensor | None,
+    t0: float,
+    tolerance: float,
+    bar: tqdm,
+) -> tuple[Tensor, Tensor, int]:
+    """Carry x from t0 to 1: where it ends, (B, *D), the integral of the divergence, (P, B), and the evaluations."""
+    shape, rows = x.shape, 1 if probes is None else len(probes)
+
+    def rates(t: float, state: np.ndarray) -> np.ndarray:
+        points = torch.from_numpy(state[: x.numel()]).reshape(shape).to(x)
+        velocity, divergence = velocity_and_divergence(denoise, path, points, torch.tensor(t).double(), probes)
+        both = torch.cat([velocity.flatten().cpu().double(), divergence.flatten().cpu().double()])
+        if not bool(torch.isfinite(both).all()):
+            raise FloatingPointError(f"the denoiser or its derivative is NaN or infinite at t = {t:.6g}")
+        return both.numpy()
+
+    start = np.concatenate([x.flatten().cpu().double().numpy(), np.zeros(rows * len(x))])
+    solver, before = RK45(rates, t0, start, 1.0, rtol=tolerance, atol=tolerance), bar.n
+    while solver.status == "running":
+        message = solver.step()
+        bar.update(before + int(len(x) * (solver.t - t0) / (1 - t0)) - bar.n)
+    if solver.status == "failed":
+        raise FloatingPointError(f"the solver gave up at t = {solver.t:.6g}: {message}")
+    end = torch.from_numpy(solver.y)
+    return end[: x.numel()].reshape(shape), end[x.numel() :].reshape(rows, -1), solver.nfev
+
+
+def _velocity(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor) -> Tensor:
+    x0_hat = denoise(x, t)
+    eps_hat = (x - expand(path.alpha(t), x) * x0_hat) / expand(path.sigma(t), x)
+    return target("velocity", path, x0_hat, eps_hat, t)
+
+
+def _value_and_trace(f: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """f(x), (B, *D), and v^T J v for each probe, (P, B), or the trace of each sample's Jacobian J itself, (1, B).
+
+    f treats every sample alike and apart, so that one backward pass serves them all.
+    """
+    value, pull = torch.func.vjp(f, x)
+    if probes is None:  # the unit vectors, which together give the trace itself
+        d = x[0].numel()
+        vectors = torch.eye(d, dtype=x.dtype, device=x.device).reshape(d, 1, *x.shape[1:]).expand(d, *x.shape)
+    else:
+        vectors = probes
+    # row by row, as jacrev with chunk_size=1: in a vmap over rows, networks in channels_last order do not run
+    products = torch.stack([(pull(v.contiguous())[0] * v).flatten(1).sum(dim=1) for v in vectors])
+    return value, products.sum(dim=0, keepdim=True) if probes is None else products
+
+
+def _check_request(
+    path: GaussianPath,
+    x: Tensor,
+    probes: int,
+    generator: torch.Generator | None,
+    t0: float,
+    tolerance: float,
+    chunk: int,
+) -> None:
+    """Refuse a likelihood that nobody can compute, before the work begins."""
+    _check_samples(x, "x")
+    for name, number, least in (("probes", probes, 0), ("chunk", chunk, 1)):
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+            raise ValueError(f"{name} must be a whole number >= {least}, but is {number!r}")
+    if probes and not isinstance(generator, torch.Generator):
+        raise TypeError(f"probes = {probes} draws, so generator must be a torch.Generator, but is {generator!r}")
+    if not 1e-12 <= tolerance < 1:
+        raise ValueError(f"tolerance must lie in [1e-12, 1), but is {tolerance}")
+    if not max(path.t_min, 0) <= t0 < 1:
+        raise ValueError(f"t0 must lie in [{path.t_min}, 1), but is {t0}")
+    times = torch.linspace(t0, 1, 257, dtype=torch.float64)
+    for name, values in zip(
+        ("alpha'", "sigma'", "1 / sigma"), (*path.rates(times), 1 / path.sigma(times)), strict=True
+    ):
+        if not bool(torch.isfinite(values).all()):
+            where = float(times[~torch.isfinite(values)][0])
+            raise ValueError(
+                f"path must have finite rates on [t0, 1] = [{t0}, 1], but {name} is not at t = {where:.6g}; "
+                "a path such as vp_linear has them for every t0 > 0"
+            )
+
+
+def _check_samples(x: Tensor, name: str) -> None:
+    check_xt(x, torch.tensor(0.5), name)
+    check_finite(x, name)
+    if x.numel() == 0:
+        raise ValueError(f"{name} must hold at least one sample, but is {describe(x)}")
+
+
+# Pictures
+
+
+def dequantised(x: Tensor, generator: torch.Generator, levels: int = 256) -> Tensor:
+    """Add noise that fills the gaps between the levels of a pixel, evenly (Theis et al., section 3.1). Notebook 09.
+
+    x: (B, *D) in [-1, 1], on levels 2 / (levels - 1) apart, as `data` scales them: 256 for MNIST, 17 for the digits.
+    Each level becomes an interval of that width around it, so that the whole reaches from -1 - 1 / (levels - 1) to
+    1 + 1 / (levels - 1), without gap or overlap.
+    """
+    gap = _gap(levels)
+    _check_samples(x, "x")
+    place = (x + 1) / gap
+    if not bool(((place - place.round()).abs() < LEVEL_TOLERANCE).all()) or float(x.abs().max()) > 1 + gap / 4:
+        raise ValueError(f"x must lie on the {levels} levels -1, {-1 + gap:.6g}, ..., 1, but does not: was it scaled?")
+    u = torch.rand(x.shape, dtype=x.dtype, device=generator.device, generator=generator).to(x.device)
+    return x + gap * (u - 0.5)
+
+
+def bits_per_dim(log_likelihood: Tensor, d: int, levels: int = 256) -> Tensor:
+    """What a log-density of dequantised pixels costs in bits for each of d numbers. Notebook 09.
+
+    log_likelihood: (B,), in nats, of `dequantised` pictures in [-1, 1]; d: the numbers of each, such as 784. A level
+    is an interval of width w = 2 / (levels - 1), and -log2 of its probability is on average at most
+    -(log_likelihood + d log w) / (d log 2) (Theis et al., section 3.1). A model that knows nothing, spread evenly over
+    all levels, costs log2(levels): 8 bits for 256.
+    """
+    if not isinstance(log_likelihood, Tensor) or not log_likelihood.is_floating_point():
+        raise TypeError(
+            f"log_likelihood must be a floating-point tensor of shape (B,), but is {describe(log_likelihood)}"
+        )
+    if not isinstance(d, int) or d < 1:
+        raise ValueError(f"d must be the number of values in a sample, a whole number >= 1, but is {d!r}")
+    return -(log_likelihood / d + math.log(_gap(levels))) / math.log(2)
+
+
+def _gap(levels: int) -> float:
+    """The distance of neighbouring levels of a pixel in [-1, 1]."""
+    if not isinstance(levels, int) or levels < 2:
+        raise ValueError(f"levels must be a whole number >= 2, but is {levels!r}")
+    return 2 / (levels - 1)

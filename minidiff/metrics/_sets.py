@@ -1,0 +1,121 @@
+"""What the metrics share: the record, the checks at the door, random splits, and all pairs of samples, tile by tile."""
+
+import math
+from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from minidiff._tensors import check_finite, describe
+
+__all__ = [
+    "FLOOR_SPLITS",
+    "Measurement",
+    "check_count",
+    "check_generator",
+    "check_positive",
+    "comparable",
+    "pairwise",
+    "progress",
+    "same_size",
+    "shuffles",
+    "tile_pairs",
+]
+
+# The floor is an average over this many random splits of all the real samples, since a single one is noisy.
+FLOOR_SPLITS = 8
+# Pairs are worked through 1,024 x 1,024 at a time: 8 MB, which fits into a processor's cache.
+TILE = 1024
+# Beyond this many coordinates, distances come from a matrix product: faster, but only good to 1e-8 of the spread.
+EXACT_DIMENSIONS = 8
+# A progress bar appears after this many seconds.
+PATIENCE = 3
+
+
+class Measurement(NamedTuple):
+    """A value, what a perfect model would score, and the numbers of samples behind both (generated, real).
+
+    For a distance, what a perfect model scores is a floor. For precision and recall it is a ceiling.
+    """
+
+    value: float
+    floor: float
+    samples: int
+    real: int
+
+    @property
+    def ratio(self) -> float:
+        """The value in multiples of its floor: about 1 for a perfect model, where the floor is a mean."""
+        return self.value / self.floor
+
+
+def comparable(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("samples", "real")) -> tuple[Tensor, Tensor]:
+    """Flat float64 copies on the CPU, (N, d) and (M, d), after a check that the two sets can be compared."""
+    for name, z in zip(names, (x, y), strict=True):
+        check_finite(z, name)
+    shape = tuple(y.shape[1:])
+    for name, z in ((names[1], y), (names[0], x)):
+        if z.ndim < 2 or tuple(z.shape[1:]) != shape or len(z) < 2:
+            expected = f"(N, *{shape})" if y.ndim > 1 else "(N, *D)"
+            raise ValueError(f"{name} must have shape {expected} with N >= 2, but is {describe(z)}")
+    return tuple(z.detach().flatten(1).double().cpu() for z in (x, y))
+
+
+def same_size(samples: Tensor, real_again: Tensor) -> None:
+    """Refuse a second set of real samples that would put the floor at another size."""
+    if len(real_again) != len(samples):
+        raise ValueError(
+            f"real_again must hold as many samples as samples, {len(samples)}, so that the floor is at the same size, "
+            f"but holds {len(real_again)}"
+        )
+
+
+def check_count(value: int, name: str, most: int | None = None) -> None:
+    """Refuse anything but a whole number from 1 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1 or (most is not None and value > most):
+        limit = ">= 1" if most is None else f"from 1 to {most}"
+        raise ValueError(f"{name} must be a whole number {limit}, but is {value!r}")
+
+
+def check_positive(value: float, name: str) -> None:
+    """Refuse anything but a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a finite number > 0, but is {value!r}")
+
+
+def check_generator(generator: torch.Generator) -> None:
+    """Refuse None: PyTorch would take the global random state in its place."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator (see minidiff.generator), but is {generator!r}")
+
+
+def shuffles(n: int, count: int, generator: torch.Generator) -> list[Tensor]:
+    """`count` random orders of n things, each (n,)."""
+    check_generator(generator)
+    return [torch.randperm(n, generator=generator, device=generator.device).cpu() for _ in range(count)]
+
+
+def pairwise(x: Tensor, y: Tensor) -> Tensor:
+    """Distances of all pairs, (N, M), of points that are already centred: a matrix product far from 0 loses digits."""
+    by_product = x.shape[1] > EXACT_DIMENSIONS
+    mode = "use_mm_for_euclid_dist" if by_product else "donot_use_mm_for_euclid_dist"
+    return torch.cdist(x, y, compute_mode=mode)
+
+
+def tile_pairs(n: int, m: int | None = None) -> Iterator[tuple[slice, slice]]:
+    """Pieces of the n x m table of pairs, of at most TILE x TILE.
+
+    Without m, of the n x n table, which is symmetric: its diagonal, and one half of the rest.
+    """
+    rows = [slice(i, min(i + TILE, n)) for i in range(0, n, TILE)]
+    columns = rows if m is None else [slice(j, min(j + TILE, m)) for j in range(0, m, TILE)]
+    pairs = [(row, column) for row in rows for column in columns if m is not None or row.start <= column.start]
+    yield from progress(pairs, "pairs of samples")
+
+
+def progress(items: Sequence, description: str) -> Iterator:
+    """The items, with a progress bar where they take long."""
+    return iter(tqdm(items, desc=description, leave=False, delay=PATIENCE))

@@ -29,7 +29,7 @@ SEEDS = 0 1 2 3 4
 THREADS = 1 2
 LAB_FLAGS =
 
-.PHONY: help lab test course notebooks seeds soak clean
+.PHONY: help lab test course notebooks seeds soak mutants clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,10 @@ seeds: $(INSTALLED)  ## check that the findings hold under SEEDS="0 1 2 3 4" and
 
 soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments (ten minutes)
 	$(RUN) pytest tests/soak.py -s --seed=$(SEED)
+
+mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
+	$(RUN) pip install -c constraints.txt -e ".[mutants]"
+	$(RUN) tests.tools.mutants
 
 clean:  ## remove all that these commands made: .venv and caches (never your notebooks or data)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* *.egg-info build

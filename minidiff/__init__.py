@@ -8,7 +8,7 @@ data        two-dimensional distributions, 8x8 digits, MNIST
 downloads   files from the network: whole and checked, or one plain line that says why not
 physics     potentials, random walks, Langevin dynamics, the Fokker-Planck equation, what one measures
 paths       GaussianPath: how data dissolves into noise, and the exact way back when x0 is known
-schedules   the paths that people use: ddpm_linear, cosine, vp_linear
+schedules   the paths that people use, from ddpm_linear to rectified_flow, and times to walk down them
 exact       the truth: score, log-density, E[x0 | x_t] of Gaussian mixtures and of finite data sets
 targets     x0, eps, score, v and velocity are one thing: the only place that converts between them
 denoisers   E[x0 | x_t] from a network; clipping; guidance
@@ -16,7 +16,7 @@ networks    an MLP for points, a U-Net for images, a small classifier
 training    the loss, the training loop, moving averages of weights
 checkpoints  weights and whole trainings on disk, which survive a plug that is pulled
 optimizers  Muon, which trains the digits: every direction of a weight matrix learns alike
-samplers    ancestral sampling (DDPM) and DDIM: one step and one loop each
+samplers    DDPM, DDIM, Euler, Heun, DPM-Solver++, the reverse SDE, Langevin: one step and one loop each
 likelihood  the variational bound term by term; log-likelihood by the probability-flow ODE
 metrics     distances between two sets of samples, each with its floor
 plots       every figure of the course

@@ -626,7 +626,7 @@ def evaluate(samples: Tensor, data: str, *, seed: int) -> dict[str, Measurement]
     return measured
 
 
-MOST_POINTS, FEATURES, HELD_OUT = 5000, 128, {"digits": 599, "mnist": 10_000}
+MOST_POINTS, FEATURES, HELD_OUT = 10_000, 128, {"digits": 599, "mnist": 10_000}
 
 
 def check_evaluation(n: int, data: str) -> None:

@@ -22,9 +22,11 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
+EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
+PINNED = [*DIRECT, *map(Requirement, EXTRAS["mutants"])]
 CONDA_NAMES = {"torch": "pytorch"}
-COMMANDS = ["help", "lab", "test", "course", "notebooks", "seeds", "soak", "clean"]
+COMMANDS = ["help", "lab", "test", "course", "notebooks", "seeds", "soak", "mutants", "clean"]
 TOP_LEVEL = {
     *("README.md", "notebooks", "minidiff", "data", "tests", "environment.yml", "pyproject.toml", "constraints.txt"),
     *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore"),
@@ -195,8 +197,8 @@ def test_environment_yml_agrees_with_pyproject():
 def test_constraints_pin_each_direct_dependency_within_its_bounds():
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     pinned = {pin.name.lower(): pin for pin in map(Requirement, (line for line in lines if line and line[0] != "#"))}
-    assert sorted(pinned) == sorted(requirement.name for requirement in DIRECT)
-    for requirement in DIRECT:
+    assert sorted(pinned) == sorted(requirement.name for requirement in PINNED)
+    for requirement in PINNED:
         (pin,) = pinned[requirement.name].specifier
         assert pin.operator == "==" and "+" not in pin.version and "*" not in pin.version
         assert requirement.specifier.contains(pin.version), f"{requirement} does not allow {pin.version}"

@@ -17,6 +17,7 @@ training    the loss, the training loop, moving averages of weights
 checkpoints  weights and whole trainings on disk, which survive a plug that is pulled
 optimizers  Muon, which trains the digits: every direction of a weight matrix learns alike
 samplers    DDPM, DDIM, Euler, Heun, DPM-Solver++, the reverse SDE, Langevin: one step and one loop each
+inverse     what was x0, if only a blurred or masked part of it was measured?
 likelihood  the variational bound term by term; log-likelihood by the probability-flow ODE
 metrics     distances between two sets of samples, each with its floor
 plots       every figure of the course

@@ -5,15 +5,17 @@ ones live in `exact`; a sampler cannot tell them apart. Guidance and clipping ar
 a flag for them.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from minidiff._tensors import expand
 from minidiff.paths import GaussianPath
 from minidiff.targets import Target, coefficients, network_output, solve
 
-__all__ = ["Denoiser", "clipped", "from_network", "guided"]
+__all__ = ["Denoiser", "classifier_guided", "clipped", "from_network", "guided"]
 
 
 class Denoiser(Protocol):
@@ -53,3 +55,27 @@ def guided(conditional: Denoiser, unconditional: Denoiser, w: float) -> Denoiser
         return base + w * (conditional(x_t, t) - base)
 
     return denoise
+
+
+def classifier_guided(
+    denoise: Denoiser, path: GaussianPath, log_prob: Callable[[Tensor, Tensor], Tensor], w: float = 1.0
+) -> Denoiser:
+    """Steer any denoiser by the gradient of log p(y | x_t). Notebooks 14 and 15.
+
+    log_prob: what is observed, as a function of x_t, (B, *D), and t, () or (B,) -> (B,): the answer of a classifier of
+    noisy data (Song et al. 2021, arXiv 2011.13456, equation 14; Dhariwal & Nichol 2021, arXiv 2105.05233, section
+    4.1), or the likelihood of a measurement. Bayes' rule adds w times its gradient to the score. The score is (alpha
+    x0_hat - x_t) / sigma^2, so x0_hat moves by w sigma^2 / alpha times the gradient. With the exact log_prob, w = 1 is
+    exact; w = 0 is `denoise`.
+
+    Raises ValueError where alpha = 0: there x_t knows nothing of y, and the quotient is 0 / 0.
+    """
+
+    def guided_denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha = path.alpha(t)
+        if not bool((alpha > 0).all()):
+            raise ValueError("guidance by a gradient needs alpha > 0; start the sampler a little below t = 1")
+        gradient = torch.func.grad(lambda x: log_prob(x, t).sum())(x_t)
+        return denoise(x_t, t) + expand(w * path.sigma(t) ** 2 / alpha, x_t) * gradient
+
+    return guided_denoise

@@ -28,6 +28,7 @@ __all__ = [
     "finite_denoiser",
     "log_prob",
     "mixture_denoiser",
+    "posterior",
     "posterior_mean",
     "responsibilities",
     "reverse_kernel",
@@ -200,6 +201,38 @@ def reverse_kernel(
     means = alpha_s * mixture.means.flatten(1) + offsets
     weights = responsibilities(mixture, path, x_t, t)
     return ReverseKernel(weights, means.reshape(*means.shape[:2], *x_t.shape[1:]), variances, vectors)
+
+
+def posterior(mixture: GaussianMixture, matrix: Tensor, y: Tensor, std: float) -> GaussianMixture:
+    """The law of x0 once y = matrix x0 + std z is known, z ~ N(0, I): again a mixture (Bishop, equation 2.116).
+
+    matrix: (m, d). y: (m,). std > 0: a measurement without noise leaves no density; take a small one. Every inverse
+    problem of notebook 15 is held against this. `mixture_denoiser` of it is the exact conditional denoiser.
+    """
+    d, m = mixture.means[0].numel(), len(y)
+    if matrix.shape != (m, d) or y.ndim != 1:
+        raise ValueError(f"matrix must have shape (len(y), {d}), but is {describe(matrix)}, and y is {describe(y)}")
+    if not 0 < std < math.inf:
+        raise ValueError(f"std must be positive and finite, but is {std}")
+    covariances, means = mixture.covariances, mixture.means.flatten(1)
+    matrix, y = matrix.to(means), y.to(means)
+    seen = matrix @ covariances @ matrix.mT + std**2 * torch.eye(m, dtype=y.dtype, device=y.device)  # Cov[y], (K, m, m)
+    gain = torch.linalg.solve(seen, matrix @ covariances).mT  # (K, d, m)
+    surprise = y - means @ matrix.mT  # (K, m)
+    log_weights = torch.log(mixture.weights) + torch.distributions.MultivariateNormal(
+        torch.zeros_like(surprise), seen
+    ).log_prob(surprise)
+    left = torch.eye(d, dtype=y.dtype, device=y.device) - gain @ matrix
+    # Joseph's form: a sum of two positive parts, which rounding cannot make negative
+    new_covariances = left @ covariances @ left.mT + std**2 * gain @ gain.mT
+    new_means = means + torch.einsum("kdm,km->kd", gain, surprise)
+    # a component that is ruled out beyond what numbers can say keeps the smallest weight they can
+    weights = torch.softmax(log_weights, dim=0).clamp(min=torch.finfo(y.dtype).tiny)
+    return GaussianMixture(
+        weights / weights.sum(),
+        new_means.reshape(mixture.means.shape),
+        (new_covariances + new_covariances.mT) / 2,
+    )
 
 
 def finite_denoiser(data: Tensor, path: GaussianPath, *, chunk: int = 1024) -> Denoiser:

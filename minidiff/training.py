@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import minidiff
 from minidiff._tensors import check_finite, check_xt, describe, noise_like
+from minidiff.networks.embeddings import NO_LABEL
 from minidiff.paths import GaussianPath
 from minidiff.targets import Target, coefficients, network_output, target
 
@@ -134,6 +135,7 @@ def denoising_objective(
     draw_times: DrawTimes = spread_times,
     *,
     weight: Weight | None = None,
+    label_dropout: float = 0.0,
     rows: slice = ALL_ROWS,
 ) -> Loss:
     """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
@@ -141,20 +143,34 @@ def denoising_objective(
     draw_times: times that are not uniform put the training where a network needs it. Notebooks 07 and 13.
     weight: what each sample's loss is multiplied by, as a function of its time; None is 1. NCSN is this same objective
     with `kind="score"`, a path of growing noise and `noise_variance_weight`. Notebook 08.
+    label_dropout: the share of samples that lose their label, y: (B,), so that one network learns to do with and
+    without (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). Notebook 14.
     rows: the part of each batch that counts. Times and noise are drawn for all of it, so that several processes, each
     with its own rows and the same generator, do together what one does alone.
 
-    Raises ValueError where a weight does not give one number for each sample.
+    Raises ValueError where a weight does not give one number for each sample, or labels are to be dropped that are
+    not there.
     """
+    if not 0 <= label_dropout <= 1:
+        raise ValueError(f"label_dropout must lie in [0, 1], but is {label_dropout}")
 
     def loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         t = draw_times(len(batch.x0), path, generator).to(batch.x0)
         eps = noise_like(batch.x0, generator)
-        y = batch.y if rows == ALL_ROWS or batch.y is None else batch.y[rows]
+        y = batch.y if label_dropout == 0 else _without_some_labels(batch, label_dropout, generator)
+        y = y if rows == ALL_ROWS or y is None else y[rows]
         losses = denoising_loss(net, path, batch.x0[rows], t[rows], eps[rows], kind=kind, y=y)
         return losses if weight is None else losses * _checked_weights(weight(path, t[rows]), losses)
 
     return loss
+
+
+def _without_some_labels(batch: Batch, share: float, generator: torch.Generator) -> Tensor:
+    """The labels of a batch, (B,), each replaced by NO_LABEL with probability `share`."""
+    if not isinstance(batch.y, Tensor) or batch.y.shape != batch.x0.shape[:1]:
+        raise ValueError(f"y must be a tensor of {len(batch.x0)} labels to drop some, but is {describe(batch.y)}")
+    lost = torch.rand(len(batch.y), generator=generator, device=generator.device) < share
+    return batch.y.masked_fill(lost.to(batch.y.device), NO_LABEL)
 
 
 def _checked_weights(weights: Tensor, losses: Tensor) -> Tensor:

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from minidiff.denoisers import clipped, from_network, guided
+from minidiff.denoisers import classifier_guided, clipped, from_network, guided
 from minidiff.exact import GaussianMixture, mixture_denoiser, posterior_mean, responsibilities
 from minidiff.networks import MLP, UNet, initialised
-from minidiff.samplers import ddim, last
-from minidiff.schedules import cosine
+from minidiff.samplers import ddim, last, predict
+from minidiff.schedules import cosine, ddpm_linear
+from minidiff.targets import solve, target
 from tests.cases import PerfectNetwork, every_kind, every_path, every_shape, normal, number, random_mixture
 
 
@@ -94,3 +95,66 @@ def test_wrapped_denoisers_walk_down_a_sampler(make_generator):
     denoise = clipped(guided(exact, exact, 3.0), -0.1, 0.1)
     x = last(ddim(denoise, cosine(), cosine().prior((50, 2), make_generator(1)), torch.linspace(1, 0, 11)))
     assert x.abs().max() <= 0.1 + 1e-6
+
+
+# --- guidance by a gradient ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def classes(make_generator):
+    """A mixture of three, its first component as "the class", and log p(class | x_t) by Bayes' rule."""
+    mixture = random_mixture(3, (2,), make_generator(0))
+    one = GaussianMixture(torch.ones(1, dtype=torch.float64), mixture.means[:1], mixture.covariances[:1])
+    return mixture, one, lambda path: lambda x, t: responsibilities(mixture, path, x, t)[:, 0].log()
+
+
+@every_path
+def test_with_the_exact_classifier_one_is_conditional_and_zero_unconditional(path, classes, make_generator):
+    mixture, one, log_prob = classes
+    x, t = normal((5, 2), make_generator(1)), number(0.4)
+    unconditional, conditional = mixture_denoiser(mixture, path), mixture_denoiser(one, path)
+    for w, wanted in ((0.0, unconditional), (1.0, conditional)):
+        found = classifier_guided(unconditional, path, log_prob(path), w)(x, t)
+        torch.testing.assert_close(found, wanted(x, t), rtol=1e-9, atol=1e-9)
+
+
+@every_path
+@pytest.mark.parametrize("w", [-1.0, 0.5, 3.0])
+def test_both_kinds_of_guidance_are_one_where_the_classifier_is_exact(path, w, classes, make_generator):
+    mixture, one, log_prob = classes
+    x, t = normal((5, 2), make_generator(1)), number(0.4).repeat(5)
+    base, conditional = mixture_denoiser(mixture, path), mixture_denoiser(one, path)
+    free = guided(conditional, base, w)(x, t)
+    torch.testing.assert_close(classifier_guided(base, path, log_prob(path), w)(x, t), free, rtol=1e-9, atol=1e-9)
+
+
+@every_path
+@every_kind
+def test_guidance_says_the_same_in_every_form(path, kind, classes, make_generator):
+    """In x0, eps, score, v or velocity: base + w (conditional - base)."""
+    mixture, one, _ = classes
+    x, t, w = normal((5, 2), make_generator(1)), number(0.4), 2.5
+    forms = []
+    for denoise in (mixture_denoiser(one, path), mixture_denoiser(mixture, path)):
+        x0, eps = predict(denoise, path, x, t)
+        forms.append(target(kind, path, x0, eps, t))
+    conditional, base = forms
+    steered = solve(kind, path, base + w * (conditional - base), x, t).x0
+    wanted = guided(mixture_denoiser(one, path), mixture_denoiser(mixture, path), w)(x, t)
+    torch.testing.assert_close(steered, wanted, rtol=1e-8, atol=1e-8)
+
+
+def test_guidance_by_a_gradient_is_refused_where_there_is_no_signal(classes):
+    mixture, _, log_prob = classes
+    guide = classifier_guided(mixture_denoiser(mixture, cosine()), cosine(), log_prob(cosine()))
+    with pytest.raises(ValueError, match="needs alpha > 0; start the sampler a little below t = 1"):
+        guide(torch.zeros(2, 2).double(), number(1.0))
+
+
+def test_guidance_by_a_gradient_runs_where_gradients_are_off(classes, make_generator):
+    mixture, _, log_prob = classes
+    path = ddpm_linear()
+    guide = classifier_guided(mixture_denoiser(mixture, path), path, log_prob(path), 2.0)
+    x = normal((4, 2), make_generator(1))
+    found = last(ddim(guide, path, x, torch.linspace(1, 0, 6).double()))
+    assert bool(torch.isfinite(found).all()) and not found.requires_grad

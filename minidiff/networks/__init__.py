@@ -6,11 +6,21 @@ import torch
 from torch import nn
 
 from minidiff.networks.classifier import Classifier
-from minidiff.networks.embeddings import NoiseLevelEmbedding
+from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
 from minidiff.networks.unet import ResidualBlock, SelfAttention, UNet
 
-__all__ = ["MLP", "Classifier", "NoiseLevelEmbedding", "ResidualBlock", "SelfAttention", "UNet", "initialised"]
+__all__ = [
+    "MLP",
+    "NO_LABEL",
+    "Classifier",
+    "LabelEmbedding",
+    "NoiseLevelEmbedding",
+    "ResidualBlock",
+    "SelfAttention",
+    "UNet",
+    "initialised",
+]
 
 
 def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:

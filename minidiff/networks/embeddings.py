@@ -1,16 +1,19 @@
-"""How a network is told the noise level: sines and cosines of the log-SNR. Taught in notebook 12.
+"""How a network is told the noise level, by sines and cosines of the log-SNR (notebook 12), and a label (notebook 14).
 
-Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.5; Ho et al. 2020 (DDPM), arXiv 2006.11239, appendix B.
+Sources: Vaswani et al. 2017, arXiv 1706.03762, section 3.5; Ho et al. 2020 (DDPM), arXiv 2006.11239, appendix B; Ho &
+Salimans 2022, arXiv 2207.12598, section 3.2 (one network with and without a label).
 """
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["NoiseLevelEmbedding"]
+__all__ = ["NO_LABEL", "LabelEmbedding", "NoiseLevelEmbedding"]
 
 # Periods of the sines in units of log-SNR. The log-SNR of a path spans about -20 to 20: the longest wave tells the
 # ends apart, the shortest resolves a single DDPM step.
 LONGEST_PERIOD, SHORTEST_PERIOD = 80.0, 1.0
+
+NO_LABEL = -1  # the label that says nothing: what an unconditional model is told. Nothing else defines it.
 
 
 class NoiseLevelEmbedding(nn.Module):
@@ -27,3 +30,31 @@ class NoiseLevelEmbedding(nn.Module):
     def forward(self, log_snr: Tensor) -> Tensor:
         angle = log_snr[:, None] * self.frequency  # (B, width / 2)
         return torch.cat([angle.sin(), angle.cos()], dim=1)  # (B, width)
+
+
+class LabelEmbedding(nn.Module):
+    """Labels, () or (B,), from 0 to classes - 1 or NO_LABEL -> features, (B, width). None is NO_LABEL for everyone.
+
+    All features start at 0, so that a network starts as if it knew no labels. A network without classes refuses any.
+    """
+
+    def __init__(self, classes: int, width: int):
+        super().__init__()
+        if classes < 0:
+            raise ValueError(f"classes must be a number of classes >= 0, but is {classes}")
+        self.classes = classes
+        self.table = nn.Embedding(classes + 1, width) if classes else None  # row 0 is NO_LABEL
+        if classes:
+            nn.init.zeros_(self.table.weight)
+
+    def forward(self, y: Tensor | None, like: Tensor) -> Tensor:
+        if self.table is None:
+            if y is not None:
+                raise ValueError("y must be None, since the network was made without classes")
+            return torch.zeros_like(like)
+        if y is None:
+            y = torch.tensor(NO_LABEL, device=like.device)
+        if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim > 1 or (y.ndim == 1 and len(y) != len(like)):
+            given = f"{y.dtype}, {tuple(y.shape)}" if isinstance(y, Tensor) else repr(y)
+            raise ValueError(f"y must be an int64 tensor of shape () or ({len(like)},), but is {given}")
+        return self.table(y.to(like.device) - NO_LABEL).expand_as(like)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from minidiff.networks.embeddings import NoiseLevelEmbedding
+from minidiff.networks.embeddings import LabelEmbedding, NoiseLevelEmbedding
 
 __all__ = ["ResidualBlock", "SelfAttention", "UNet"]
 
@@ -64,9 +64,17 @@ class UNet(nn.Module):
 
     widths: channels of each level, finest first. blocks: residual blocks of a level on the way down, and again up.
     patch: side of the squares of pixels that become channels. H and W must be multiples of patch * 2^(levels - 1).
+    classes: how many labels it knows, y: (B,), which enter where the noise level does.
     """
 
-    def __init__(self, channels: int = 1, widths: tuple[int, ...] = (64, 128), blocks: int = 2, patch: int = 2):
+    def __init__(
+        self,
+        channels: int = 1,
+        widths: tuple[int, ...] = (64, 128),
+        blocks: int = 2,
+        patch: int = 2,
+        classes: int = 0,
+    ):
         super().__init__()
         if not widths or any(width < GROUP or width % GROUP for width in widths):
             raise ValueError(f"widths must be one or more multiples of {GROUP}, but are {widths}")
@@ -75,6 +83,7 @@ class UNet(nn.Module):
         self.embedding = nn.Sequential(
             NoiseLevelEmbedding(64), nn.Linear(64, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU()
         )
+        self.labels = LabelEmbedding(classes, embed)
         self.patchify, self.unpatchify = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
         self.conv_in = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
 
@@ -93,10 +102,11 @@ class UNet(nn.Module):
         self.conv_out = zero_init(nn.Conv2d(widths[0], channels * patch**2, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # the same numbers, in the order that convolutions like
 
-    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, y: Tensor | None = None) -> Tensor:
         if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:
             raise ValueError(f"x must have sides that are multiples of {self.multiple}, but has shape {tuple(x.shape)}")
         embedding = self.embedding(log_snr)  # (B, embed)
+        embedding = embedding + self.labels(y, embedding)
         x = self.patchify(x).contiguous(memory_format=torch.channels_last)
         h = self.conv_in(x)  # (B, widths[0], H / patch, W / patch)
         skips = []

@@ -1,10 +1,12 @@
-"""The two trained networks that come with the course, each made from nothing. Taught in notebook 13.
+"""The trained networks that come with the course, each made from nothing. Taught in notebooks 13 and 14.
 
-    python -m minidiff.recipes mnist-classifier    about 2 minutes on two CPU cores
-    python -m minidiff.recipes mnist-ddpm          about 40 minutes on one CPU core
-    python -m minidiff.recipes picture             the picture at the head of the README, in data/
+    python -m minidiff.recipes mnist-classifier          about 2 minutes on two CPU cores
+    python -m minidiff.recipes mnist-ddpm                about 40 minutes on one CPU core
+    python -m minidiff.recipes mnist-ddpm-labels         the same, and it knows which digit it draws; about 20 minutes
+    python -m minidiff.recipes mnist-classifier-noisy    recognises noisy digits, for classifier guidance; 5 minutes
+    python -m minidiff.recipes picture                   the picture at the head of the README, in data/
 
-Each of the two writes `weights.safetensors` and `card.json` (recipe, seed, steps, hardware, time, results) to
+Each of the networks writes `weights.safetensors` and `card.json` (recipe, seed, steps, hardware, time, results) to
 data/checkpoints/NAME.
 Ctrl-C ends a run early and still writes what it has learned so far.
 """
@@ -12,7 +14,7 @@ Ctrl-C ends a run early and still writes what it has learned so far.
 import argparse
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -21,16 +23,18 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from minidiff import generator
+from minidiff._tensors import expand, noise_like, per_sample
 from minidiff.checkpoints import checkpoint_folder, load_weights, save_weights
 from minidiff.data import Images, mnist
-from minidiff.denoisers import from_network
+from minidiff.denoisers import from_network, guided
 from minidiff.exact import GaussianMixture, mixture_denoiser
 from minidiff.metrics import Measurement, frechet_distance
-from minidiff.networks import Classifier, ResidualBlock, SelfAttention, UNet, initialised
+from minidiff.networks import Classifier, NoisyClassifier, ResidualBlock, SelfAttention, UNet, initialised
 from minidiff.optimizers import Muon
 from minidiff.paths import GaussianPath
 from minidiff.samplers import State, ancestral, ddim, last
 from minidiff.schedules import cosine
+from minidiff.targets import LARGEST_LOG_SNR
 from minidiff.training import (
     EMA,
     Batch,
@@ -44,6 +48,7 @@ from minidiff.training import (
 )
 
 __all__ = [
+    "class_log_prob",
     "classification_loss",
     "classifier_features",
     "classifier_training",
@@ -54,10 +59,15 @@ __all__ = [
     "falling_times",
     "load_classifier",
     "load_digit_network",
+    "load_labelled_digit_network",
+    "load_noisy_classifier",
     "main",
+    "noisy_classification_loss",
+    "noisy_classifier_training",
     "noisy_times",
     "picture",
     "sample_digits",
+    "sample_labelled_digits",
 ]
 
 # The DDPM: the cosine path, with the network predicting v. Both ends of that path are well behaved.
@@ -98,6 +108,47 @@ def classifier_features(classifier: Classifier, x: Tensor) -> Tensor:
     return torch.cat([classifier.features(part) for part in x.split(FEATURE_CHUNK)])
 
 
+# The classifier of noisy digits
+
+
+def noisy_classification_loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Cross entropy of noisy digits, (B,), at times drawn evenly. Dhariwal & Nichol 2021, section 4. Notebook 14."""
+    t = spread_times(len(batch.x0), PATH, generator).to(batch.x0)
+    x_t = PATH.perturb(batch.x0, t, noise_like(batch.x0, generator))
+    return -class_log_prob(net, batch.y)(x_t, t)
+
+
+def class_log_prob(net: nn.Module, y: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """log p(y | x_t) by a classifier of noisy data, for `denoisers.classifier_guided`. y: () or (B,). Notebook 14."""
+
+    def log_prob(x_t: Tensor, t: Tensor) -> Tensor:
+        scale = expand(1 / torch.hypot(PATH.alpha(t), PATH.sigma(t)), x_t)
+        log_snr = per_sample(PATH.log_snr(t).clamp(-LARGEST_LOG_SNR, LARGEST_LOG_SNR), x_t).to(x_t)
+        answers = torch.log_softmax(net(scale * x_t, log_snr), dim=1)
+        return answers.gather(1, y.expand(len(x_t))[:, None])[:, 0]
+
+    return log_prob
+
+
+def noisy_classifier_training(images: Images, *, steps: int, seed: int = 0) -> tuple[EMA, Iterator[TrainStep]]:
+    """Everything that makes the shipped classifier of noisy digits: AdamW, batch 128, a moving average of weights."""
+    net = initialised(NoisyClassifier, generator(seed))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
+    ema = EMA(net, decay=0.999)
+    data = batches(images.x, images.y, batch_size=128, steps=steps, seed=seed)
+    schedule = warmup_cosine(optimizer, steps=steps, warmup=steps // 20)
+    return ema, train(
+        net, data, noisy_classification_loss, optimizer, generator=generator(seed, 1), schedule=schedule, ema=ema
+    )
+
+
+def load_noisy_classifier() -> NoisyClassifier:
+    """The shipped classifier of noisy digits, ready to use."""
+    net = initialised(NoisyClassifier, generator(0)).eval().requires_grad_(False)
+    load_weights(checkpoint_folder("mnist-classifier-noisy"), net)
+    return net
+
+
 # The DDPM
 
 
@@ -109,9 +160,9 @@ def noisy_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tenso
     return spread_times(n, path, generator).sqrt()
 
 
-def digit_network(seed: int = 0) -> UNet:
-    """The U-Net of notebook 13, at its random start."""
-    return initialised(lambda: UNet(channels=1, widths=(64, 128), blocks=1, patch=2), generator(seed))
+def digit_network(seed: int = 0, classes: int = 0) -> UNet:
+    """The U-Net of notebook 13, at its random start. With `classes`, that of notebook 14."""
+    return initialised(lambda: UNet(widths=(64, 128), blocks=1, patch=2, classes=classes), generator(seed))
 
 
 def digit_optimizer(net: UNet, learning_rate: float) -> Muon:
@@ -130,24 +181,28 @@ def digit_optimizer(net: UNet, learning_rate: float) -> Muon:
 def digit_training(
     net: UNet,
     x: Tensor,
+    y: Tensor | None = None,
     *,
     steps: int,
     batch_size: int,
     learning_rate: float,
     decay: float,
+    label_dropout: float = 0.0,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[EMA, Iterator[TrainStep]]:
     """Everything that trains the DDPM on images x, (N, 1, H, W): returns the moving average and the running training.
 
+    y: labels, (N,), for a network with classes; `label_dropout` of them are withheld, so that it learns both.
+
     The same code makes notebook 13's live model and the shipped one; they differ in these numbers only.
     """
-    objective = denoising_objective(PATH, KIND, noisy_times)
+    objective = denoising_objective(PATH, KIND, noisy_times, label_dropout=label_dropout)
     optimizer = digit_optimizer(net, learning_rate)
     ema = EMA(net, decay)
     return ema, train(
         net,
-        batches(x, batch_size=batch_size, steps=steps, seed=seed),
+        batches(x, y, batch_size=batch_size, steps=steps, seed=seed),
         objective,
         optimizer,
         generator=generator(seed, 2),
@@ -161,6 +216,12 @@ def load_digit_network() -> tuple[UNet, dict]:
     """The shipped DDPM, ready to use, and its card."""
     net = digit_network().eval().requires_grad_(False)
     return net, load_weights(checkpoint_folder("mnist-ddpm"), net)
+
+
+def load_labelled_digit_network() -> tuple[UNet, dict]:
+    """The shipped DDPM that knows which digit it draws, ready to use, and its card. Notebook 14."""
+    net = digit_network(classes=10).eval().requires_grad_(False)
+    return net, load_weights(checkpoint_folder("mnist-ddpm-labels"), net)
 
 
 def falling_times(steps: int) -> Tensor:
@@ -182,6 +243,24 @@ def sample_digits(
     return torch.cat(parts)
 
 
+def sample_labelled_digits(
+    net: nn.Module, y: Tensor, *, w: float = 1.0, steps: int, seed: int, side: int = 28
+) -> Tensor:
+    """Draw one image for each label of y, (n,), by classifier-free guidance at weight w. Notebook 14.
+
+    w = 1 is plain conditional sampling and asks the network once a step; any other w asks twice.
+    """
+    source, parts = generator(seed, 3), []
+    noise = PATH.prior((len(y), 1, side, side), source)
+    pairs = list(zip(noise.split(SAMPLING_CHUNK), y.split(SAMPLING_CHUNK), strict=True))
+    for x, labels in tqdm(pairs, desc="sampling", unit="batch"):
+        denoise = from_network(net, PATH, KIND, labels)
+        if w != 1:
+            denoise = guided(denoise, from_network(net, PATH, KIND), w)
+        parts.append(last(ancestral(denoise, PATH, x, falling_times(steps), generator=source)))
+    return torch.cat(parts)
+
+
 def digit_distance(samples: Tensor, test: Tensor, classifier: Classifier, *, seed: int = 0) -> Measurement:
     """Frechet distance of n samples to n test images, over the floor between test images. samples: (n, 1, 28, 28).
 
@@ -199,6 +278,8 @@ def digit_distance(samples: Tensor, test: Tensor, classifier: Classifier, *, see
 
 CLASSIFIER_STEPS = 3 * 468  # three epochs
 DDPM_RECIPE = {"steps": 18000, "batch_size": 64, "learning_rate": 5e-3, "decay": 0.999, "seed": 0}
+LABELS_RECIPE = {**DDPM_RECIPE, "steps": 9000, "label_dropout": 0.1}
+NOISY_CLASSIFIER_STEPS = 5 * 468
 DISTANCE_SAMPLES, DISTANCE_STEPS = 2000, 50
 
 
@@ -245,15 +326,14 @@ def nearest_state(states: list[State], t: float) -> State:
 def main(arguments: list[str] | None = None) -> None:
     """`python -m minidiff.recipes NAME [--out FOLDER] [--steps N]`."""
     parser = argparse.ArgumentParser(prog="python -m minidiff.recipes", description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=["mnist-classifier", "mnist-ddpm", "picture"])
+    parser.add_argument("name", choices=[*NETWORKS, "picture"])
     parser.add_argument("--out", type=Path, help="where to write: a folder, or the picture's file")
     parser.add_argument("--steps", type=int, help="fewer steps than the recipe, for a trial")
     options = parser.parse_args(arguments)
     if options.name == "picture":
         return picture(options.out or Path("data") / "picture.png")
     out = options.out or Path("data") / "checkpoints" / options.name
-    make = make_classifier if options.name == "mnist-classifier" else make_ddpm
-    card = make(out, options.steps)
+    card = NETWORKS[options.name](out, options.steps)
     print(f"wrote {out}: {card['result']}")
 
 
@@ -267,6 +347,44 @@ def make_classifier(out: Path, steps: int | None = None) -> dict:
         answers = torch.cat([ema.net(part).argmax(dim=1) for part in test.x.split(FEATURE_CHUNK)])
     accuracy = float((answers == test.y).float().mean())
     return write(out, ema, recipe, seconds, {"test accuracy": round(accuracy, 4)})
+
+
+def make_noisy_classifier(out: Path, steps: int | None = None) -> dict:
+    """Train the classifier of noisy digits and write it. Returns its card."""
+    recipe = {"steps": steps or NOISY_CLASSIFIER_STEPS, "seed": 0}
+    ema, running = noisy_classifier_training(mnist("train"), **recipe)
+    seconds = run(running, recipe["steps"])
+    test, result = mnist("test"), {}
+    for t in (0.1, 0.5, 0.8):
+        eps = torch.randn(test.x.shape, generator=generator(0, 6))
+        x_t, log_snr = PATH.perturb(test.x, torch.tensor(t), eps), PATH.log_snr(torch.tensor(t))
+        with torch.no_grad():
+            parts = x_t.split(FEATURE_CHUNK)
+            answers = torch.cat([ema.net(part, log_snr.repeat(len(part))).argmax(dim=1) for part in parts])
+        result[f"test accuracy at t = {t}"] = round(float((answers == test.y).float().mean()), 4)
+    return write(out, ema, recipe, seconds, result)
+
+
+def make_labelled_ddpm(out: Path, steps: int | None = None) -> dict:
+    """Train the DDPM that knows its labels, measure it, and write it. Returns its card."""
+    recipe = {**LABELS_RECIPE, "steps": steps or LABELS_RECIPE["steps"]}
+    net, images = digit_network(classes=10), mnist("train")
+    dtype = faster_dtype(net, images.x[: recipe["batch_size"]], denoising_objective(PATH, KIND))
+    ema, running = digit_training(net, images.x, images.y, **recipe, dtype=dtype)
+    seconds = run(running, recipe["steps"])
+    y, classifier = torch.arange(DISTANCE_SAMPLES) % 10, load_classifier()
+    samples = sample_labelled_digits(ema.net, y, steps=DISTANCE_STEPS, seed=0)
+    distance = digit_distance(samples, mnist("test").x, classifier)
+    with torch.no_grad():
+        answers = torch.cat([classifier(part).argmax(dim=1) for part in samples.split(FEATURE_CHUNK)])
+    result = {
+        "recognised as their class": round(float((answers == y).float().mean()), 4),
+        "Frechet distance on the classifier's features": round(distance.value, 3),
+        "its floor": round(distance.floor, 3),
+        "samples": distance.samples,
+        "sampling steps": DISTANCE_STEPS,
+    }
+    return write(out, ema, {**recipe, "precision": str(dtype)}, seconds, result)
 
 
 def make_ddpm(out: Path, steps: int | None = None) -> dict:
@@ -314,6 +432,13 @@ def write(out: Path, ema: EMA, recipe: dict, seconds: float, result: dict) -> di
     save_weights(out, ema.net, card)
     return card
 
+
+NETWORKS = {
+    "mnist-classifier": make_classifier,
+    "mnist-ddpm": make_ddpm,
+    "mnist-ddpm-labels": make_labelled_ddpm,
+    "mnist-classifier-noisy": make_noisy_classifier,
+}
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from minidiff.networks.classifier import Classifier
+from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
 from minidiff.networks.unet import ResidualBlock, SelfAttention, UNet
@@ -16,6 +16,7 @@ __all__ = [
     "Classifier",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
+    "NoisyClassifier",
     "ResidualBlock",
     "SelfAttention",
     "UNet",

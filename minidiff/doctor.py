@@ -33,7 +33,12 @@ __all__ = ["Fact", "Note", "Problem", "Report", "doctor", "examine", "show", "to
 ENOUGH_DISK = 500_000_000  # bytes: MNIST, checkpoints and runs take far less, a full disk breaks all of them
 PYTHONS = ((3, 11), (3, 14))
 SECONDS_TO_MEASURE = 1.0  # a precision is measured four times, or until then: some machines are slow in bfloat16
-CHECKPOINTS = {"mnist-classifier": "load_classifier", "mnist-ddpm": "load_digit_network"}  # -> function in recipes
+CHECKPOINTS = {  # -> function in recipes
+    "mnist-classifier": "load_classifier",
+    "mnist-ddpm": "load_digit_network",
+    "mnist-ddpm-labels": "load_labelled_digit_network",
+    "mnist-classifier-noisy": "load_noisy_classifier",
+}
 NAME_WIDTH = 13
 
 
@@ -265,7 +270,7 @@ def download_folder(folders: list[Path]) -> Path:
 
 
 def checkpoints() -> Iterator[Finding]:
-    """The two trained networks that come with the course: loaded, which checks their SHA-256."""
+    """The trained networks that come with the course: loaded, which checks their SHA-256."""
     from minidiff import recipes
 
     found = []

@@ -368,7 +368,8 @@ def make_noisy_classifier(out: Path, steps: int | None = None) -> dict:
 def make_labelled_ddpm(out: Path, steps: int | None = None) -> dict:
     """Train the DDPM that knows its labels, measure it, and write it. Returns its card."""
     recipe = {**LABELS_RECIPE, "steps": steps or LABELS_RECIPE["steps"]}
-    net, images = digit_network(classes=10), mnist("train")
+    classes = 10
+    net, images = digit_network(classes=classes), mnist("train")
     dtype = faster_dtype(net, images.x[: recipe["batch_size"]], denoising_objective(PATH, KIND))
     ema, running = digit_training(net, images.x, images.y, **recipe, dtype=dtype)
     seconds = run(running, recipe["steps"])
@@ -384,7 +385,7 @@ def make_labelled_ddpm(out: Path, steps: int | None = None) -> dict:
         "samples": distance.samples,
         "sampling steps": DISTANCE_STEPS,
     }
-    return write(out, ema, {**recipe, "precision": str(dtype)}, seconds, result)
+    return write(out, ema, {**recipe, "classes": classes, "precision": str(dtype)}, seconds, result)
 
 
 def make_ddpm(out: Path, steps: int | None = None) -> dict:

@@ -163,13 +163,13 @@ def sample_shape(name: str) -> tuple[int, ...]:
     return (2,) if name in POINTS else (1, 8, 8) if name == "digits" else (1, 28, 28)
 
 
-def network(name: str, seed: int) -> nn.Module:
-    """The network for a data set, at its random start."""
+def network(name: str, seed: int, classes: int = 0) -> nn.Module:
+    """The network for a data set, at its random start. classes: the labels that a network of MNIST knows."""
     if name in POINTS:
         return initialised(MLP, generator(seed))
     if name == "digits":
         return initialised(lambda: UNet(channels=1, widths=(32, 64), blocks=1, patch=1), generator(seed))
-    return digit_network(seed)
+    return digit_network(seed, classes)
 
 
 def assembled(recipe: Recipe, device: torch.device) -> Training:
@@ -571,10 +571,13 @@ def stopping() -> Iterator[threading.Event]:
 def load_run(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network in a folder (or a shipped one, by name), ready to use, and its card."""
     folder = Path(place) if Path(place).is_dir() else checkpoint_folder(str(place))
-    data = read_card(folder).get("data")
+    card = read_card(folder)
+    data = card.get("data")
     if data not in DATA:
         raise Refused(f"{folder / CARD} must name its data, one of {', '.join(DATA)}, but says {data!r}")
-    net = network(data, 0).eval().requires_grad_(False)
+    recipe = card.get("recipe")
+    classes = recipe.get("classes", 0) if isinstance(recipe, dict) else 0
+    net = network(data, 0, classes).eval().requires_grad_(False)
     return net, load_weights(folder, net)
 
 

@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from minidiff.networks import MLP, Classifier, NoiseLevelEmbedding, ResidualBlock, SelfAttention, UNet, initialised
+from minidiff.networks import (
+    MLP,
+    Classifier,
+    NoiseLevelEmbedding,
+    NoisyClassifier,
+    ResidualBlock,
+    SelfAttention,
+    UNet,
+    initialised,
+)
 from minidiff.schedules import ddpm_linear
 
 SMALL = {"widths": (16, 32), "blocks": 1}
@@ -243,3 +252,14 @@ def test_classifier_learns_what_it_is_shown(make_generator):
         loss.backward()
         optimizer.step()
     assert loss < 0.1
+
+
+def test_the_noisy_classifier_sees_image_and_noise_level_each_on_its_own(make_generator):
+    net = shaken(NoisyClassifier, make_generator)
+    x, log_snr = torch.randn(4, 1, 28, 28, generator=make_generator(2)), torch.tensor([-2.0, 0.0, 2.0, 4.0])
+    answers = net(x, log_snr)
+    assert answers.shape == (4, 10)
+    torch.testing.assert_close(net(x[1:2], log_snr[1:2])[0], answers[1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(net(x, log_snr + 1), answers, atol=1e-3)
+    with pytest.raises(ValueError, match="sides that are multiples of 4"):
+        net(torch.zeros(1, 1, 30, 30), torch.zeros(1))

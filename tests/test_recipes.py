@@ -7,10 +7,10 @@ import nbformat
 import pytest
 import torch
 
-from minidiff import generator, recipes
+from minidiff import generator, recipes, runs
 from minidiff.checkpoints import load_weights
 from minidiff.data import Images, find_mnist, mnist
-from minidiff.networks import Classifier, initialised
+from minidiff.networks import Classifier, NoisyClassifier, initialised
 from tests.tools.notebooks import execute
 
 REPOSITORY = Path(__file__).parents[1]
@@ -22,6 +22,15 @@ def noisy_images(split, n=600):
     generator = torch.Generator().manual_seed({"train": 0, "test": 1}[split])
     x = torch.rand(n, 1, 28, 28, generator=generator) * 2 - 1
     return Images(x, torch.randint(10, (n,), generator=generator))
+
+
+def shaken(net):
+    """As if it had been trained: no weight is 0 any more."""
+    source = generator(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
+    return net.eval()
 
 
 @pytest.fixture
@@ -47,6 +56,51 @@ def test_the_ddpm_recipe_writes_weights_and_card(small_world, tmp_path):
     assert card["recipe"]["steps made"] == 2
     assert card["result"]["samples"] == 150
     assert card["result"]["its floor"] > 0
+
+
+def test_the_labels_recipe_writes_weights_and_card(small_world, tmp_path):
+    recipes.main(["mnist-ddpm-labels", "--out", str(tmp_path / "labels"), "--steps", "2"])
+    card = load_weights(tmp_path / "labels", recipes.digit_network(classes=10))
+    assert card["recipe"]["label_dropout"] == 0.1 and card["recipe"]["classes"] == 10
+    assert 0 <= card["result"]["recognised as their class"] <= 1
+    net, _ = runs.load_run(tmp_path / "labels")  # the command line draws without labels
+    assert net(torch.zeros(2, 1, 28, 28), torch.zeros(2)).shape == (2, 1, 28, 28)
+
+
+def test_the_noisy_classifier_recipe_writes_weights_and_card(small_world, tmp_path):
+    recipes.main(["mnist-classifier-noisy", "--out", str(tmp_path / "noisy"), "--steps", "3"])
+    card = load_weights(tmp_path / "noisy", initialised(NoisyClassifier, generator(0)))
+    assert card["recipe"]["steps made"] == 3
+    assert 0 <= card["result"]["test accuracy at t = 0.5"] <= 1
+
+
+def test_one_image_is_drawn_for_each_label_and_weights_steer():
+    net, y = shaken(recipes.digit_network(classes=10)), torch.tensor([3, 1, 4])
+    drawn = {w: recipes.sample_labelled_digits(net, y, w=w, steps=2, seed=0) for w in (0.0, 1.0, 3.0)}
+    assert all(x.shape == (3, 1, 28, 28) for x in drawn.values())
+    assert not torch.allclose(drawn[1.0], drawn[3.0])
+    torch.testing.assert_close(drawn[0.0], recipes.sample_digits(net, 3, steps=2, seed=0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_noisy_classifier_answers_with_a_probability(make_generator):
+    net = shaken(initialised(NoisyClassifier, make_generator(0)))
+    x, t = torch.randn(4, 1, 28, 28, generator=make_generator(1)), torch.full((4,), 0.4)
+    total = sum(recipes.class_log_prob(net, torch.tensor(k))(x, t).exp() for k in range(10))
+    torch.testing.assert_close(total, torch.ones(4))
+    each = recipes.class_log_prob(net, torch.tensor([0, 5, 9, 9]))(x, t)
+    torch.testing.assert_close(each[1], recipes.class_log_prob(net, torch.tensor(5))(x, t)[1])
+    assert not torch.allclose(each, recipes.class_log_prob(net, torch.tensor([0, 5, 9, 9]))(x, torch.full((4,), 0.9)))
+
+
+@pytest.mark.skipif(find_mnist() is None, reason="MNIST not found")
+def test_the_shipped_labelled_network_draws_what_it_is_asked_for():
+    """300 digits. With a true rate of 0.985, fewer than 0.95 come by chance with a probability below 1e-5."""
+    net, card = recipes.load_labelled_digit_network()
+    assert card["result"]["recognised as their class"] >= 0.97
+    y, classifier = torch.arange(300) % 10, recipes.load_classifier()
+    with torch.no_grad():
+        answers = classifier(recipes.sample_labelled_digits(net, y, steps=20, seed=0)).argmax(dim=1)
+    assert float((answers == y).float().mean()) >= 0.95
 
 
 def test_an_interrupted_recipe_keeps_what_it_learned(small_world, tmp_path, monkeypatch, capsys):
@@ -100,7 +154,7 @@ def test_the_picture_of_the_readme_is_drawn(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
 
 
-@pytest.mark.parametrize("name", ["mnist-classifier", "mnist-ddpm"])
+@pytest.mark.parametrize("name", sorted(recipes.NETWORKS))
 def test_what_is_shipped_has_a_card_that_says_how_it_was_made(name):
     card = json.loads((CHECKPOINTS / name / "card.json").read_text())
     assert {"command", "recipe", "seconds", "hardware", "parameters", "result", "sha256"} <= set(card)
@@ -112,7 +166,10 @@ def test_the_shipped_networks_load_and_are_small():
     assert recipes.load_classifier()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     net, card = recipes.load_digit_network()
     assert sum(value.numel() for value in net.parameters()) == card["parameters"]
-    assert sum(file.stat().st_size for file in CHECKPOINTS.rglob("*") if file.is_file()) < 8e6
+    net, card = recipes.load_labelled_digit_network()
+    assert sum(value.numel() for value in net.parameters()) == card["parameters"]
+    assert recipes.load_noisy_classifier()(torch.zeros(2, 1, 28, 28), torch.zeros(2)).shape == (2, 10)
+    assert sum(file.stat().st_size for file in CHECKPOINTS.rglob("*") if file.is_file()) < 16e6
 
 
 @pytest.mark.skipif(find_mnist() is None, reason="MNIST not found")

@@ -5,16 +5,19 @@ Each of these was once a mutant that no other test noticed (`make mutants`).
 
 import itertools
 import math
+import re
 
 import pytest
 import torch
 
+from minidiff import likelihood
 from minidiff._tensors import noise_like
 from minidiff.exact import finite_denoiser
-from minidiff.likelihood import bits_per_dim, dequantised, rademacher_probe
+from minidiff.likelihood import bits_per_dim, dequantised, ode_log_likelihood, rademacher_probe, variational_bound
 from minidiff.paths import GaussianPath
 from minidiff.samplers import annealed_langevin, langevin, last, predictor_corrector, predictor_corrector_step
 from minidiff.schedules import cosine, ddpm_betas, edm, karras_times, tabulated, ve, vp_linear
+from minidiff.targets import network_output
 from tests.cases import assert_close, every_path, normal, number
 
 LATE = GaussianPath(torch.cos, torch.sin, t_min=0.1)
@@ -132,7 +135,34 @@ def test_noise_is_drawn_where_the_generator_lives(make_generator):
         assert dequantised(pixels, make_generator(0)).device.type == "cpu"
 
 
+def test_a_bound_without_steps_is_in_double_precision_too(make_generator):
+    x0 = torch.randn(4, 2, generator=make_generator(0))
+    bound = variational_bound(Asked(), cosine(), x0, torch.tensor([0.5, 0.0]), generator=make_generator(1))
+    assert bound.steps.shape == (0, 4) and bound.steps.dtype == torch.float64
+
+
+def test_a_labelled_network_hears_the_noise_level_too():
+    heard = []
+
+    def net(x, log_snr, y):
+        heard.append((log_snr, y))
+        return x
+
+    network_output(net, "v", cosine(), torch.zeros(3, 2), torch.tensor(0.5), "a label")
+    assert_close(heard[0][0], cosine().log_snr(torch.tensor(0.5)).repeat(3), 1e-6)
+    assert heard[0][1] == "a label"
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
+
+
+def test_bars_say_what_they_count(make_generator, capsys, monkeypatch):
+    monkeypatch.setattr(likelihood, "SHOW_AFTER", 0)
+    x0, times = normal((2, 2), make_generator(0)), torch.tensor([0.9, 0.5, 0.2, 0.0]).double()
+    variational_bound(Asked(), cosine(), x0, times, generator=make_generator(1))
+    assert re.search(r"\bbound: .*\bstep(/s|\])", capsys.readouterr().err.replace("\r", "\n"))
+    ode_log_likelihood(Asked(), vp_linear(), x0, tolerance=1e-2)
+    assert re.search(r"\blog-likelihood: .*\bpoint(/s|\])", capsys.readouterr().err.replace("\r", "\n"))
 
 
 def test_an_error_says_what_was_given():

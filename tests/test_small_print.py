@@ -15,9 +15,9 @@ from minidiff._tensors import noise_like
 from minidiff.exact import finite_denoiser
 from minidiff.likelihood import bits_per_dim, dequantised, ode_log_likelihood, rademacher_probe, variational_bound
 from minidiff.paths import GaussianPath
-from minidiff.samplers import annealed_langevin, langevin, last, predictor_corrector, predictor_corrector_step
+from minidiff.samplers import annealed_langevin, heun, langevin, last, predictor_corrector, predictor_corrector_step
 from minidiff.schedules import cosine, ddpm_betas, edm, karras_times, tabulated, ve, vp_linear
-from minidiff.targets import network_output
+from minidiff.targets import network_output, solve
 from tests.cases import assert_close, every_path, normal, number
 
 LATE = GaussianPath(torch.cos, torch.sin, t_min=0.1)
@@ -77,6 +77,13 @@ def test_langevin_may_stand_at_both_ends(make_generator):
     for t in (LATE.t_min, 1.0):
         state = next(langevin(Asked(), LATE, torch.zeros(2, 2), torch.tensor(t), steps=1, generator=make_generator(0)))
         assert bool(torch.isfinite(state.x).all())
+
+
+def test_churn_may_happen_at_a_single_level(make_generator):
+    level = float(edm().sigma(number(0.5)))
+    x, times = normal((2, 2), make_generator(0)), torch.tensor([1.0, 0.5, 0.2]).double()
+    found = last(heun(Asked(), edm(), x, times, churn=1.0, churn_between=(level, level), generator=make_generator(1)))
+    assert bool(torch.isfinite(found).all())
 
 
 def test_betas_may_all_be_equal():
@@ -166,6 +173,8 @@ def test_bars_say_what_they_count(make_generator, capsys, monkeypatch):
 
 
 def test_an_error_says_what_was_given():
+    with pytest.raises(TypeError, match=r"^x_t must be a floating-point tensor .* but is int 3$"):
+        solve("v", cosine(), torch.zeros(2, 2), 3, torch.tensor(0.5))
     with pytest.raises(TypeError, match=r"^betas must be .* but is list \[0.1\]$"):
         tabulated([0.1])
     with pytest.raises(ValueError, match=r"^betas must lie strictly between 0 and 1$"):

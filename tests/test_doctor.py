@@ -97,7 +97,7 @@ def test_a_machine_without_mnist_is_healthy_and_stays_as_it_is(tmp_path):
     assert {name: importlib.metadata.version(name) for name in found["facts"]["packages"]} == found["facts"]["packages"]
     assert {"numpy", "torch", "scikit-learn", "requests", "filelock"} <= set(found["facts"]["packages"])
     assert found["facts"]["bfloat16"]["ratio"] > 0
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found", "found"]
+    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found"] * 4
     if {each["state"] for each in found["facts"]["mnist"]} == {"not there"}:  # somebody's cache folder may hold it
         assert f"MNIST will be downloaded (12 MB) when first needed, to {tmp_path / 'data' / 'mnist'}" in found["notes"]
     assert list((tmp_path / "data").iterdir()) == [] and not (tmp_path / "cache" / "minidiff").exists()
@@ -213,25 +213,25 @@ def test_a_damaged_checkpoint(machine, checkpoint, capsys, file, in_git):
     (problem,) = found["problems"]
     assert problem["what"].count(str(checkpoint)) == 1
     assert problem["cure"].startswith(f"git checkout {checkpoint}, or make it anew: python" if in_git else "python -m")
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["damaged", "found"]
+    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["damaged", *["found"] * 3]
     assert found["facts"]["checkpoints"][0]["folder"] == str(checkpoint)
 
 
 def test_a_checkpoint_without_its_weights(checkpoint, capsys):
     (checkpoint / "weights.safetensors").unlink()
     found = only_problem(capsys, f"{checkpoint / 'weights.safetensors'} is missing", f"--out {checkpoint}")
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["missing", "found"]
+    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["missing", *["found"] * 3]
 
 
 def test_a_checkpoint_that_is_nowhere(machine, capsys, monkeypatch):
     real = recipes.checkpoint_folder
-    monkeypatch.setattr(recipes, "checkpoint_folder", lambda name: real(name.replace("ddpm", "gone")))
+    monkeypatch.setattr(recipes, "checkpoint_folder", lambda name: real("mnist-gone" if name == "mnist-ddpm" else name))
     found = only_problem(
         capsys,
         f"no checkpoint 'mnist-gone' in {machine / 'data' / 'checkpoints'}, ",
         "git checkout data/checkpoints/mnist-ddpm, or make it: python -m minidiff.recipes mnist-ddpm",
     )
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found", "missing"]
+    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found", "missing", "found", "found"]
     assert found["facts"]["checkpoints"][1]["folder"] is None
 
 

@@ -160,6 +160,20 @@ def test_a_labelled_network_hears_the_noise_level_too():
     assert heard[0][1] == "a label"
 
 
+def test_with_probes_the_exact_divergence_is_never_taken(make_generator, monkeypatch):
+    """It would cost one backward pass for each dimension, on the first stretch from clean data too."""
+    taken, really = [], likelihood._value_and_trace
+
+    def spied(f, x, probes):
+        taken.append(probes)
+        return really(f, x, probes)
+
+    monkeypatch.setattr(likelihood, "_value_and_trace", spied)
+    x = normal((3, 2), make_generator(0))
+    ode_log_likelihood(Asked(), vp_linear(), x, probes=2, generator=make_generator(1), tolerance=1e-2)
+    assert len(taken) > 3 and all(probes is not None and probes.shape == (2, 3, 2) for probes in taken)
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
@@ -179,5 +193,9 @@ def test_an_error_says_what_was_given():
         tabulated([0.1])
     with pytest.raises(ValueError, match=r"^betas must lie strictly between 0 and 1$"):
         tabulated(torch.tensor([2.0]))
+    with pytest.raises(ValueError, match=r"^states must hold at least one state, but is empty$"):
+        last(iter(()))
+    with pytest.raises(ValueError, match=r"; keep away from that end, or predict v or velocity$"):
+        solve("eps", cosine(), torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor(1.0))
     with pytest.raises(TypeError, match=r"^log_likelihood must be .* but is float -3.0$"):
         bits_per_dim(-3.0, 2)

@@ -86,6 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen.report:
         mutmut("run", "--max-children", str(chosen.processes))
     found = results(mutmut("results", "--all", "true", capture=True))
+    if waiting := sum(outcome == "not checked" for outcome in found.values()):
+        print(f"{waiting} of {len(found)} mutants were not tried yet: run again to go on")
+        return 1
     for mutant, outcome in found.items():
         if outcome not in NOTICED:
             print(f"\n{mutant}: {outcome}\n{mutmut('show', mutant, capture=True)}")

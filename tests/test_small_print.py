@@ -12,13 +12,13 @@ import torch
 
 from minidiff import likelihood
 from minidiff._tensors import noise_like
-from minidiff.exact import finite_denoiser
+from minidiff.exact import GaussianMixture, finite_denoiser
 from minidiff.likelihood import bits_per_dim, dequantised, ode_log_likelihood, rademacher_probe, variational_bound
 from minidiff.paths import GaussianPath
 from minidiff.samplers import annealed_langevin, heun, langevin, last, predictor_corrector, predictor_corrector_step
 from minidiff.schedules import cosine, ddpm_betas, edm, karras_times, tabulated, ve, vp_linear
 from minidiff.targets import network_output, solve
-from tests.cases import assert_close, every_path, normal, number
+from tests.cases import assert_close, every_path, normal, number, random_mixture
 
 LATE = GaussianPath(torch.cos, torch.sin, t_min=0.1)
 
@@ -84,6 +84,11 @@ def test_churn_may_happen_at_a_single_level(make_generator):
     x, times = normal((2, 2), make_generator(0)), torch.tensor([1.0, 0.5, 0.2]).double()
     found = last(heun(Asked(), edm(), x, times, churn=1.0, churn_between=(level, level), generator=make_generator(1)))
     assert bool(torch.isfinite(found).all())
+
+
+def test_a_single_point_may_be_drawn(make_generator):
+    x, component = random_mixture(2, (2,), make_generator(0)).sample(1, make_generator(1))
+    assert x.shape == (1, 2) and component.shape == (1,)
 
 
 def test_betas_may_all_be_equal():
@@ -197,5 +202,12 @@ def test_an_error_says_what_was_given():
         last(iter(()))
     with pytest.raises(ValueError, match=r"; keep away from that end, or predict v or velocity$"):
         solve("eps", cosine(), torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor(1.0))
+    ones = torch.ones(1)
+    with pytest.raises(ValueError, match=r"^means must have .*, but are a float32 tensor of shape \(2, 2\)$"):
+        GaussianMixture(ones, torch.zeros(2, 2), torch.eye(2)[None])
+    with pytest.raises(ValueError, match=r"^covariances must have .*, but are a float32 tensor of shape \(1, 3, 3\)$"):
+        GaussianMixture(ones, torch.zeros(1, 2), torch.eye(3)[None])
+    with pytest.raises(ValueError, match=r"^covariances must be symmetric and positive definite$"):
+        GaussianMixture(ones, torch.zeros(1, 2), -torch.eye(2)[None])
     with pytest.raises(TypeError, match=r"^log_likelihood must be .* but is float -3.0$"):
         bits_per_dim(-3.0, 2)

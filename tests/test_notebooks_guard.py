@@ -73,7 +73,7 @@ def names_are_public(notebook) -> Iterator[str]:
             elif isinstance(node, ast.Attribute) and (chain := ast.unparse(node)).split(".")[0] in modules:
                 used = [chain]
             for name in used:
-                if re.search(r"\._(?!_)|\*", name):
+                if re.search(r"\._(?!_)|\*", re.sub(r"\(.*\)", "()", name, flags=re.DOTALL)):
                     yield f"cell [{number}] uses the private name {name}"
 
 

@@ -1,4 +1,5 @@
-# The commands of the course; `make` alone lists them. Everything is installed into .venv, nothing anywhere else.
+# The commands of the course; `make` alone lists them. Everything is installed into .venv, and what only `make bench`
+# needs into build/bench-env; nothing anywhere else.
 #
 #   make lab PYTHON=python3.12        choose the Python that .venv is made with (3.11 to 3.14)
 #   make test NOTEBOOKS="05 06"       only the notebooks whose names begin so; also for course, notebooks and seeds
@@ -12,6 +13,7 @@ VENV = .venv
 BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALLED = $(VENV)/installed
 RUN = $(VENV)/$(BIN)/python -m
+BENCHED = build/bench-env/$(BIN)/python -m
 
 SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -28,11 +30,12 @@ SEED = 0
 SEEDS = 0 1 2 3 4
 THREADS = 1 2
 LAB_FLAGS =
+BENCH =
 
-.PHONY: help lab test course notebooks seeds soak mutants clean
+.PHONY: help lab test course notebooks seeds soak mutants bench bench-quick clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 lab: $(INSTALLED)  ## set up what is missing and open JupyterLab at the first notebook
 	$(RUN) jupyterlab --ip=127.0.0.1 --allow-root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_FLAGS)
@@ -61,6 +64,18 @@ soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments 
 mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
 	$(RUN) pip install -c constraints.txt -e ".[mutants]"
 	$(RUN) tests.tools.mutants
+
+bench: build/bench-env/installed  ## train minidiff and three public libraries side by side (hours; goes on where it stopped)
+	$(BENCHED) tests.benchmarks.quality $(BENCH)
+
+bench-quick: build/bench-env/installed  ## the same, one short training each and few samples (ten minutes)
+	$(BENCHED) tests.benchmarks.quality --budgets 60 --precisions float32 --n 150 --tryout 0 --last 0 \
+		--folder build/bench-quick --out build/bench-quick
+
+build/bench-env/installed: pyproject.toml constraints.txt
+	test -x build/bench-env/$(BIN)/python || $(PYTHON) -m venv build/bench-env
+	$(BENCHED) pip install -c constraints.txt -e ".[bench]"
+	@touch $@
 
 clean:  ## remove all that these commands made: .venv and caches (never your notebooks or data)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* *.egg-info build

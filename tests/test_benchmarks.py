@@ -1,11 +1,17 @@
 """The benchmarks run, count what they claim to count, and compare like with like."""
 
+import time
+from functools import partial
+
+import pytest
 import torch
 
 from minidiff import generator
+from minidiff.checkpoints import load_weights
+from minidiff.data import Images
 from minidiff.networks import initialised
 from minidiff.recipes import digit_network
-from tests.benchmarks import throughput
+from tests.benchmarks import contenders, quality, throughput
 
 
 def test_the_two_networks_are_of_one_size():
@@ -38,3 +44,138 @@ def test_the_throughput_benchmark_prints_both_their_ratio_and_a_profile(capsys):
     ours, theirs = (float(lines[name].split()[3]) for name in ("minidiff", "diffusers"))
     assert abs(float(lines["ratio"].split()[1]) - ours / theirs) < 0.1 * ours / theirs
     assert "% of the peak" in lines["minidiff"] and "Self CPU" in printed
+
+
+# --- time to quality -------------------------------------------------------------------------------------------------
+
+
+def test_a_level_is_reached_between_two_budgets():
+    """On logarithmic axes a power law is a straight line: 100 / seconds comes down to 5 at 20 seconds."""
+    seconds = [2.0, 8.0, 32.0]
+    floors = [100 / s for s in seconds]
+    assert quality.reached(seconds, floors, 5) == pytest.approx(20)
+    assert quality.reached(seconds, floors, 60) == 2  # the first budget is enough already
+    assert quality.reached(seconds, floors, 1) is None
+
+
+def result(name: str, seconds: list[float], floors: list[float], rate: int, drawn: float) -> dict:
+    rows = [
+        {"seconds": s, "images": rate * s, "drawn": {"images per second": drawn, "classifier": {"floors": f}}}
+        for s, f in zip(seconds, floors, strict=True)
+    ]
+    return {"contender": name, "precision": "float32", "rows": rows, "samplers tried": []}
+
+
+def test_the_report_sets_each_peer_beside_minidiff():
+    ours = result("minidiff", [10, 40], [8, 2], 300, 50)
+    theirs = result("slow", [40], [4], 20, 5)
+    own, peer = quality.report_of([ours, theirs], {})["summary"]
+    assert own["seconds to floors"] == {"10": 10, "5": 16, "3": 26.7, "2": 40}  # 80 / seconds
+    assert peer["seconds to floors"] == {"10": 40, "5": 40, "3": None, "2": None}
+    assert peer["minidiff trains so many times the images per second"] == 15
+    assert peer["minidiff draws so many times the images per second"] == 10
+    assert peer["minidiff comes to this peer's best so many times sooner"] == 2  # 4 floors: at 20 s, and at 40 s
+    assert not any(key.startswith("minidiff") for key in own)
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A benchmark of two budgets, of a fraction of a second each, on images that are drawn."""
+    x = torch.rand(600, 1, 28, 28, generator=generator(0)) * 2 - 1
+    monkeypatch.setattr(quality, "mnist", lambda split: Images(x, torch.zeros(len(x), dtype=torch.long)))
+    monkeypatch.setattr(quality, "distances", lambda samples, train: {"classifier": {"floors": float(samples.std())}})
+    monkeypatch.setattr(quality.Bench, "seconds_per_step", lambda *_: 0.02)
+    return quality.Bench(tmp_path / "pieces", [0.2, 0.1], 6, 2)
+
+
+def counting(falls: bool, begun: list) -> contenders.Contender:
+    """A contender whose steps take 20 ms and whose one weight counts them; it notes each training that begins."""
+
+    def start(images, dtype, steps, seed):
+        begun.append(steps)
+        net = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1, bias=False)
+        torch.nn.init.zeros_(net.weight)
+
+        def training():
+            for _ in range(steps or 1000):
+                time.sleep(0.02)
+                with torch.no_grad():
+                    net.weight.add_(1)
+                yield
+
+        return contenders.Running(training(), lambda: net)
+
+    def draw(scale):
+        return lambda net, n, seed: scale * torch.randn(n, 1, 28, 28)
+
+    samplers = {"wide": draw(0.5), "narrow": draw(0.25)}
+    blank = partial(torch.nn.utils.skip_init, torch.nn.Linear, 1, 1, bias=False)
+    return contenders.Contender("counts", 10, falls, blank, start, samplers)
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_each_budget_is_trained_once_and_measured_once(bench, falls):
+    begun = []
+    contender = counting(falls, begun)
+    found = bench.run("counter", contender, "float32")
+    assert len(begun) == (2 if falls else 1)  # a learning rate that falls makes a training of each budget
+    assert all((steps is not None) == falls for steps in begun)
+    for row, budget in zip(found["rows"], [0.1, 0.2], strict=True):
+        assert row["budget"] == budget and row["images"] == 10 * row["steps"] and 2 <= row["steps"] <= 10
+        assert falls or row["seconds"] >= budget
+        assert row["drawn"]["n"] == 6 and row["drawn"]["sampler"] == "narrow"  # the one that came nearest
+        weights = contender.blank()
+        load_weights(bench.trained("counter", "float32", budget), weights)
+        assert float(weights.weight.detach()) == row["steps"]
+    assert [tried["sampler"] for tried in found["samplers tried"]] == ["wide", "narrow"]
+    assert bench.run("counter", contender, "float32") == found and len(begun) == (2 if falls else 1)  # nothing anew
+    assert bench.run("counter", contender._replace(settings="others"), "float32")["settings"] == "others"
+    assert len(begun) == (4 if falls else 2)  # what was trained with other settings does not count
+
+
+def test_a_training_that_is_cut_off_is_made_again_and_finished_ones_stay(bench):
+    begun = []
+    contender = counting(True, begun)
+
+    def cut_off(*arguments):
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        return contender.start(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.train("counter", contender._replace(start=cut_off), "float32")
+    assert len(begun) == 1 and (bench.trained("counter", "float32", 0.1) / "card.json").exists()
+    bench.train("counter", contender, "float32")
+    assert len(begun) == 2
+
+
+def test_the_benchmark_leaves_global_randomness_alone(bench):
+    before = torch.random.get_rng_state()
+    bench.run("counter", counting(False, []), "float32")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["minidiff", *contenders.PEERS])
+def test_each_contender_learns_and_draws(name):
+    """A few steps and a few samples of each whose library is here; diffusers' always is."""
+    package = {"denoising-diffusion-pytorch": "denoising_diffusion_pytorch"}.get(name, name)
+    pytest.importorskip(package, reason="only `make bench` installs it")
+    contender = contenders.contenders()[name]()
+    x = torch.rand(200, 1, 28, 28, generator=generator(0)) * 2 - 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        running = contender.start(Images(x, torch.zeros(200, dtype=torch.long)), torch.float32, 20, 0)
+        begun = [value.clone() for value in running.drawer().parameters()]
+        for _ in range(2):
+            next(running.steps)
+        assert any(not torch.equal(a, b) for a, b in zip(begun, running.drawer().parameters(), strict=True))
+        net = contender.blank()
+        net.load_state_dict(running.drawer().state_dict())
+        with torch.inference_mode():
+            samples = next(iter(contender.samplers.values()))(net.eval(), 2, 0)
+    assert samples.shape == (2, 1, 28, 28) and bool(samples.isfinite().all())
+
+
+def test_minidiff_must_know_how_long_it_trains():
+    with pytest.raises(ValueError, match="steps must be known"):
+        contenders.minidiff_digits().start(Images(torch.zeros(1, 1, 28, 28), torch.zeros(1)), torch.float32, None, 0)

@@ -24,9 +24,9 @@ REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
-PINNED = [*DIRECT, *map(Requirement, EXTRAS["mutants"])]
+PINNED = [*DIRECT, *(Requirement(line) for line in EXTRAS["mutants"] + EXTRAS["bench"] if line not in EXTRAS["dev"])]
 CONDA_NAMES = {"torch": "pytorch"}
-COMMANDS = ["help", "lab", "test", "course", "notebooks", "seeds", "soak", "mutants", "clean"]
+COMMANDS = ["help", "lab", "test", "course", "notebooks", "seeds", "soak", "mutants", "bench", "bench-quick", "clean"]
 TOP_LEVEL = {
     *("README.md", "notebooks", "minidiff", "data", "tests", "environment.yml", "pyproject.toml", "constraints.txt"),
     *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore"),
@@ -155,7 +155,7 @@ def test_make_finds_python_where_the_system_puts_it(system, folder, tmp_path):
 def test_make_names_its_commands():
     listed = make().stdout
     assert listed == make("help").stdout
-    assert re.findall(r"^make (\w+) +\S", listed, re.MULTILINE) == COMMANDS
+    assert re.findall(r"^make ([\w-]+) +\S", listed, re.MULTILINE) == COMMANDS
     for command in COMMANDS:
         assert make("--dry-run", f"--old-file={sys.prefix}/installed", command, VENV=sys.prefix).returncode == 0
 

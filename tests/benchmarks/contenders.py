@@ -1,0 +1,301 @@
+"""Who takes part in `make bench`: minidiff, and three public libraries as their authors train them on such digits.
+
+All see the same images in [-1, 1], make one step at a time on the same threads, and draw by their own library's
+samplers. What each got stands in its `settings`, which the report repeats:
+
+- diffusers: network, learning rate, batch and noise of the Hugging Face course, unit 2, which trains on MNIST; with the
+  moving average of the library's own training script, which the course leaves out.
+- denoising-diffusion-pytorch (lucidrains): target, noise and moving average of its defaults, with three levels of the
+  network in place of four, since 28 can be halved only twice.
+- smalldiffusion: its example for Fashion-MNIST, whose images have the same size.
+
+The peers draw from PyTorch's global random state, so whoever runs them puts that aside first (`torch.random.fork_rng`).
+"""
+
+import copy
+import importlib.util
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.data import Images
+from minidiff.denoisers import from_network
+from minidiff.recipes import KIND, PATH, digit_network, digit_training, falling_times
+from minidiff.samplers import ancestral, dpmpp_2m, last
+from minidiff.training import EMA, batches
+
+__all__ = ["PEERS", "Contender", "Running", "contenders", "minidiff_digits"]
+
+SHAPE, ENDLESS = (1, 28, 28), 10**9
+Draw = Callable[[nn.Module, int, int], Tensor]
+
+
+class Running(NamedTuple):
+    """A training that has begun: each `next(steps)` makes one step; `drawer()` is the network to draw with, so far."""
+
+    steps: Iterator
+    drawer: Callable[[], nn.Module]
+
+
+class Contender(NamedTuple):
+    """One library with its settings.
+
+    batch_size: images of a step. blank(): the network of `Running.drawer`, to load weights into.
+    start(images, dtype, steps, seed): begin a training of as many steps, or of any number if steps is None.
+    falls: whether its learning rate falls to 0 at the last step, so that each budget is a training of its own.
+    samplers: by name; each draws n images, (n, 1, 28, 28), in [-1, 1], from (network, n, seed).
+    """
+
+    settings: str
+    batch_size: int
+    falls: bool
+    blank: Callable[[], nn.Module]
+    start: Callable[[Images, torch.dtype, int | None, int], Running]
+    samplers: Mapping[str, Draw]
+
+
+def in_precision(dtype: torch.dtype) -> torch.autocast:
+    """Mixed precision as each library's own training script has it: PyTorch's autocast."""
+    return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+
+# minidiff
+
+
+def minidiff_digits() -> Contender:
+    """The recipe of notebook 13."""
+
+    def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
+        if steps is None:
+            raise ValueError("steps must be known, since the learning rate falls to 0 at the last one")
+        ema, running = digit_training(digit_network(seed), images.x, steps=steps, **MINIDIFF, seed=seed, dtype=dtype)
+        return Running(running, lambda: ema.net)
+
+    def draw(sampler: Callable, steps: int) -> Draw:
+        def drawn(net: nn.Module, n: int, seed: int) -> Tensor:
+            source = torch.Generator().manual_seed(seed)
+            denoise, x = from_network(net, PATH, KIND), PATH.prior((n, *SHAPE), source)
+            return last(sampler(denoise, x, falling_times(steps), source))
+
+        return drawn
+
+    def ddpm(denoise, x: Tensor, times: Tensor, source: torch.Generator) -> Iterator:
+        return ancestral(denoise, PATH, x, times, generator=source)
+
+    def two_m(denoise, x: Tensor, times: Tensor, source: torch.Generator) -> Iterator:
+        return dpmpp_2m(denoise, PATH, x, times)
+
+    samplers = {f"DDPM, {steps} steps": draw(ddpm, steps) for steps in (15, 25, 50)}
+    return Contender(
+        settings="notebook 13's recipe: U-Net of 1.0 M weights, v, t^2 even, Muon, cosine learning rate, average",
+        batch_size=MINIDIFF["batch_size"],
+        falls=True,
+        blank=lambda: digit_network(0),
+        start=start,
+        samplers=samplers | {"2M, 15 steps": draw(two_m, 15)},
+    )
+
+
+MINIDIFF = {"batch_size": 64, "learning_rate": 0.01, "decay": 0.995}
+
+# The peers
+
+
+def importable_torchvision() -> None:
+    """The peers import torchvision, whose usual build looks for CUDA and breaks beside a PyTorch without it.
+
+    What it misses are two compiled operators that nobody here uses: declared by name, they let the import pass.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return  # diffusers does without
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        KEPT.append(torch.library.Library("torchvision", "DEF"))
+        for name in ("nms", "qnms"):
+            KEPT[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+KEPT: list[torch.library.Library] = []  # a declaration lasts as long as its library
+
+
+def diffusers_course() -> Contender:
+    """diffusers, as in the Hugging Face course."""
+    importable_torchvision()
+    from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+    from diffusers.training_utils import EMAModel
+
+    noise = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
+
+    def blank() -> nn.Module:
+        return UNet2DModel(
+            sample_size=28,
+            in_channels=1,
+            out_channels=1,
+            layers_per_block=2,
+            block_out_channels=(32, 64, 64),
+            down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        )
+
+    def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
+        net = blank()
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+        average = EMAModel(net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+        copied = copy.deepcopy(net)
+
+        def step(x: Tensor) -> None:
+            eps = torch.randn_like(x)
+            k = torch.randint(0, 1000, (len(x),))
+            with in_precision(dtype):
+                loss = nn.functional.mse_loss(net(noise.add_noise(x, eps, k), k).sample, eps)
+            update(optimizer, loss)
+            average.step(net.parameters())
+
+        def drawer() -> nn.Module:
+            average.copy_to(copied.parameters())
+            return copied
+
+        return Running(over_batches(images, 128, seed, step), drawer)
+
+    def draw(scheduler, steps: int) -> Draw:
+        def drawn(net: nn.Module, n: int, seed: int) -> Tensor:
+            scheduler.set_timesteps(steps)
+            x = torch.randn(n, *SHAPE)
+            for k in scheduler.timesteps:
+                x = scheduler.step(net(x, k).sample, k, x).prev_sample
+            return x
+
+        return drawn
+
+    return Contender(
+        settings="UNet2DModel (32, 64, 64), 2 layers, attention on two levels; eps, squared cosine, Adam 1e-3, batch "
+        "128, as in the Hugging Face course; EMAModel as in the library's training script",
+        batch_size=128,
+        falls=False,
+        blank=blank,
+        start=start,
+        samplers={
+            "DDPM, 50 steps": draw(noise, 50),
+            "DDIM, 50 steps": draw(DDIMScheduler.from_config(noise.config), 50),
+            "DPM-Solver++(2M), 25 steps": draw(DPMSolverMultistepScheduler.from_config(noise.config), 25),
+        },
+    )
+
+
+def lucidrains() -> Contender:
+    """denoising-diffusion-pytorch."""
+    importable_torchvision()
+    from denoising_diffusion_pytorch import GaussianDiffusion, Unet
+    from ema_pytorch import EMA as TheirEMA
+
+    def blank() -> nn.Module:
+        net = Unet(dim=32, dim_mults=(1, 2, 4), channels=1)
+        return GaussianDiffusion(net, image_size=28, timesteps=1000)
+
+    def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
+        diffusion = blank()
+        optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-3, betas=(0.9, 0.99))
+        average = TheirEMA(diffusion, beta=0.995, update_every=10)
+
+        def step(x: Tensor) -> None:
+            with in_precision(dtype):
+                loss = diffusion((x + 1) / 2)
+            update(optimizer, loss, diffusion)
+            average.update()
+
+        return Running(over_batches(images, 32, seed, step), lambda: average.ema_model)
+
+    def draw(steps: int, eta: float) -> Draw:
+        def drawn(diffusion: nn.Module, n: int, seed: int) -> Tensor:
+            diffusion.sampling_timesteps, diffusion.ddim_sampling_eta = steps, eta
+            return 2 * diffusion.ddim_sample((n, *SHAPE)) - 1
+
+        return drawn
+
+    return Contender(
+        settings="Unet(dim=32, dim_mults=(1, 2, 4)), pred_v, sigmoid schedule, EMA 0.995 each 10 steps, batch 32, Adam "
+        "1e-3 (its default of 1e-4 learns slower here)",
+        batch_size=32,
+        falls=False,
+        blank=blank,
+        start=start,
+        samplers={"DDIM, 50 steps": draw(50, 0.0), "DDIM eta 1, 50 steps": draw(50, 1.0)},
+    )
+
+
+def smalldiffusion() -> Contender:
+    """smalldiffusion, as in its example for Fashion-MNIST."""
+    importable_torchvision()
+    from smalldiffusion import Scaled, ScheduleLogLinear, Unet, generate_train_sample, samples
+
+    schedule = ScheduleLogLinear(N=800, sigma_min=0.01, sigma_max=20)
+
+    def blank() -> nn.Module:
+        return Scaled(Unet)(28, 1, 1, ch=64, ch_mult=(1, 1, 2), attn_resolutions=(14,))
+
+    def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
+        net = blank()
+        optimizer = torch.optim.AdamW(net.parameters(), lr=7e-4)
+        average = EMA(net, decay=0.999)
+
+        def step(x: Tensor) -> None:
+            net.train()
+            x0, sigma, eps, _ = generate_train_sample(x, schedule)
+            with in_precision(dtype):
+                loss = net.get_loss(x0, sigma, eps)
+            update(optimizer, loss)
+            average.update(net)
+
+        return Running(over_batches(images, 128, seed, step), lambda: average.net)
+
+    def draw(steps: int, gam: float, mu: float) -> Draw:
+        def drawn(net: nn.Module, n: int, seed: int) -> Tensor:
+            return last_of(samples(net, schedule.sample_sigmas(steps), gam=gam, mu=mu, batchsize=n))
+
+        return drawn
+
+    return Contender(
+        settings="Scaled(Unet)(ch=64, ch_mult=(1, 1, 2), attention at 14), log-linear sigmas 0.01 to 20, AdamW 7e-4, "
+        "EMA 0.999, as in its example, but batch 128 in place of 1024, which makes eight times as many steps",
+        batch_size=128,
+        falls=False,
+        blank=blank,
+        start=start,
+        samplers={"its own, 20 steps, gam 1.6": draw(20, 1.6, 0.0), "DDPM, 50 steps": draw(50, 1.0, 0.5)},
+    )
+
+
+def last_of(states: Iterator[Tensor]) -> Tensor:
+    """The last of a walk's states, the only one kept."""
+    return deque(states, maxlen=1)[0]
+
+
+def over_batches(images: Images, batch_size: int, seed: int, step: Callable[[Tensor], None]) -> Iterator[None]:
+    """Make a step for each batch, in minidiff's own shuffled order."""
+    for batch in batches(images.x, batch_size=batch_size, steps=ENDLESS, seed=seed):
+        step(batch.x0)
+        yield
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, clipped: nn.Module | None = None) -> None:
+    """One step down the gradient, clipped to norm 1 for whom it is so by default."""
+    optimizer.zero_grad()
+    loss.float().backward()
+    if clipped is not None:
+        nn.utils.clip_grad_norm_(clipped.parameters(), 1.0)
+    optimizer.step()
+
+
+PEERS = {"diffusers": diffusers_course, "denoising-diffusion-pytorch": lucidrains, "smalldiffusion": smalldiffusion}
+
+
+def contenders() -> dict[str, Callable[[], Contender]]:
+    """All who take part, by name. Each is made, and its library imported, when its turn comes."""
+    return {"minidiff": minidiff_digits, **PEERS}

@@ -1,0 +1,351 @@
+"""How soon do the digits look right? minidiff and three public libraries, from nothing, on the same machine.
+
+    make bench                                            all of it: hours; Ctrl-C stops it, the same command goes on
+    make bench-quick                                      about ten minutes: one budget, few samples
+    python -m tests.benchmarks.quality --budgets 300 600 --contenders minidiff diffusers --precisions float32
+
+One after the other, each contender (see contenders.py) trains on MNIST for each budget of wall-clock seconds, then
+draws. Judged are n = 2,000 samples, clipped to [-1, 1]: their Frechet distance to test images in two views, the
+features of the course's classifier and 50 principal components of the pixels, over the distance between test images and
+other test images. Of its samplers each gets the one that does best with 500 samples after the largest budget.
+
+Not counted: reading the data, saving, measuring. A step counts from its batch to its moving average.
+Pieces that are done lie in build/bench/, the report in data/benchmarks/: `time-to-quality.json`, and `.png`.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from minidiff import generator, plots
+from minidiff.checkpoints import load_weights, read_card, save_weights, write_file
+from minidiff.data import mnist
+from minidiff.metrics import frechet_distance
+from minidiff.recipes import KIND, PATH, digit_network
+from minidiff.runs import classifier_view, evaluate, principal_view
+from minidiff.training import denoising_objective, faster_dtype
+from tests.benchmarks.contenders import Contender, contenders, in_precision
+
+__all__ = ["main", "reached", "report_of"]
+
+BUDGETS, SAMPLES, TRYOUT, LAST = [150, 300, 600, 1200], 2000, 500, 10_000
+CHUNK, SEED, WARM_UP = 250, 0, 5
+VIEWS = {"classifier": "Frechet distance, classifier", "pixels": "Frechet distance, 50 principal components"}
+
+
+class Bench:
+    """Which pieces there are, and where those that are done lie."""
+
+    def __init__(self, folder: Path, budgets: list[int], samples: int, tryout: int):
+        self.folder, self.budgets, self.samples, self.tryout = folder, sorted(budgets), samples, tryout
+        self.images = mnist("train")
+
+    def trained(self, name: str, precision: str, budget: int) -> Path:
+        return self.folder / f"{name}-{precision}-{budget}s"
+
+    # Training
+
+    def is_done(self, folder: Path, contender: Contender) -> bool:
+        """Whether a training lies there, with the settings of today. One with others is cleared away."""
+        if not (folder / "card.json").exists():
+            return False
+        if read_card(folder)["settings"] == contender.settings:
+            return True
+        shutil.rmtree(folder)
+        return False
+
+    def train(self, name: str, contender: Contender, precision: str) -> None:
+        """Train one contender for each budget that is not done."""
+        missing = [b for b in self.budgets if not self.is_done(self.trained(name, precision, b), contender)]
+        for marks in [[b] for b in missing] if contender.falls else [missing] * bool(missing):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(SEED)
+                self.train_once(name, contender, precision, marks)
+
+    def train_once(self, name: str, contender: Contender, precision: str, marks: list[int]) -> None:
+        """Train from nothing to the last of the marks, and save at each."""
+        dtype = getattr(torch, precision)
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
+        steps = None
+        if contender.falls:
+            steps = int(0.98 * marks[-1] / self.seconds_per_step(contender, dtype))
+        running = contender.start(self.images, dtype, steps, SEED)
+        spent, made, left = 0.0, 0, list(marks)
+        with tqdm(total=marks[-1], desc=f"{name}, {precision}", unit="s", bar_format=BAR) as bar:
+            while left:
+                begin = time.perf_counter()
+                ended = next(running.steps, ENDED) is ENDED
+                spent += time.perf_counter() - begin
+                made += not ended
+                bar.n = round(min(spent, marks[-1]))
+                bar.set_postfix(step=made, refresh=made % 10 == 0)
+                if ended or spent >= left[0]:
+                    record = {"steps": made, "images": made * contender.batch_size, "seconds": round(spent, 1)}
+                    card = {"settings": contender.settings, "precision": precision, "load before": load, **record}
+                    save_weights(self.trained(name, precision, left.pop(0)), running.drawer(), card)
+
+    def seconds_per_step(self, contender: Contender, dtype: torch.dtype) -> float:
+        """Measured on a training that is thrown away."""
+        trial = contender.start(self.images, dtype, 1000, SEED).steps
+        for _ in range(WARM_UP):
+            next(trial)
+        begin, count = time.perf_counter(), 0
+        while time.perf_counter() - begin < 5:
+            next(trial)
+            count += 1
+        return (time.perf_counter() - begin) / count
+
+    # Measuring
+
+    def measure(self, name: str, contender: Contender, precision: str, budget: int, sampler: str, n: int) -> dict:
+        """Draw n samples with one sampler and measure them, or recall that it was done."""
+        folder = self.trained(name, precision, budget)
+        file = folder / f"{sampler}, n = {n}.json".replace(" ", "-").replace("/", "-")
+        if file.exists():
+            return json.loads(file.read_text())
+        net = contender.blank()
+        load_weights(folder, net)
+        net.eval().requires_grad_(False)
+        parts, sizes = [], [min(CHUNK, n - done) for done in range(0, n, CHUNK)]
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            torch.manual_seed(SEED)
+            begin = time.perf_counter()
+            for number, size in enumerate(
+                tqdm(sizes, desc=f"{name}, {precision}, {budget} s: {sampler}", unit="batch")
+            ):
+                with in_precision(getattr(torch, precision)):
+                    parts.append(contender.samplers[sampler](net, size, number).float())
+            seconds = time.perf_counter() - begin
+        found = {"sampler": sampler, "n": n, "seconds": round(seconds, 1), "images per second": round(n / seconds, 2)}
+        found |= distances(torch.cat(parts).clamp(-1, 1).clone(), self.images.x)
+        write_file(file, json.dumps(found, indent=1).encode())
+        return found
+
+    def best_sampler(self, name: str, contender: Contender, precision: str) -> tuple[str, list[dict]]:
+        """The one that comes nearest after the largest budget, and what all came to; without a tryout, the first."""
+        if not self.tryout:
+            return next(iter(contender.samplers)), []
+        tried = [
+            self.measure(name, contender, precision, self.budgets[-1], sampler, self.tryout)
+            for sampler in contender.samplers
+        ]
+        return min(tried, key=lambda found: found["classifier"]["floors"])["sampler"], tried
+
+    def run(self, name: str, contender: Contender, precision: str) -> dict[str, Any]:
+        """Everything about one contender in one precision."""
+        self.train(name, contender, precision)
+        sampler, tried = self.best_sampler(name, contender, precision)
+        rows = []
+        for budget in self.budgets:
+            card = read_card(self.trained(name, precision, budget))
+            made = {key: card[key] for key in ("steps", "images", "seconds", "load before")}
+            rows.append(
+                {
+                    "budget": budget,
+                    **made,
+                    "drawn": self.measure(name, contender, precision, budget, sampler, self.samples),
+                }
+            )
+        return {
+            "contender": name,
+            "precision": precision,
+            "settings": contender.settings,
+            "weights": sum(value.numel() for value in contender.blank().parameters()),
+            "samplers tried": tried,
+            "rows": rows,
+        }
+
+
+ENDED = object()
+BAR = "{desc} {n_fmt}/{total_fmt} s{postfix}"
+
+
+def distances(samples: Tensor, train: Tensor) -> dict[str, dict[str, float]]:
+    """Frechet distances of samples to test images, with the floor at the same n.
+
+    Up to half the test set, the floor is between test images. With more, it is between test and training images.
+    """
+    test = mnist("test").x
+    if 2 * len(samples) <= len(test):
+        measured = evaluate(samples, "mnist", seed=SEED)
+        measured = {short: measured[long] for short, long in VIEWS.items()}
+    else:
+        rows = [torch.randperm(len(x), generator=generator(SEED, 4))[: len(samples)] for x in (test, train)]
+        real = test[rows[0]], train[rows[1]]
+        measured = {}
+        for short, view in {"classifier": classifier_view(), "pixels": principal_view(train)}.items():
+            sets = (view(x) for x in (samples, *real))
+            measured[short] = frechet_distance(*sets, generator=generator(SEED, 5))
+    return {
+        name: {"distance": round(m.value, 4), "floor": round(m.floor, 4), "floors": round(m.ratio, 2)}
+        for name, m in measured.items()
+    }
+
+
+# The report
+
+
+def reached(seconds: Iterable[float], floors: Iterable[float], level: float) -> float | None:
+    """When a curve first comes down to a level, in seconds, read between two budgets on logarithmic axes; or None."""
+    before = None
+    for point in zip(seconds, floors, strict=True):
+        if point[1] <= level:
+            if before is None:
+                return point[0]
+            share = math.log(before[1] / level) / math.log(before[1] / point[1])
+            return before[0] * (point[0] / before[0]) ** share
+        before = point
+    return None
+
+
+def report_of(results: list[dict], machine: dict) -> dict[str, Any]:
+    """The results with what follows from them: when each comes to 10, 5, 3 and 2 floors, and the ratios to minidiff."""
+    summary = []
+    for result in results:
+        rows = result["rows"]
+        floors = [row["drawn"]["classifier"]["floors"] for row in rows]
+        seconds = [row["seconds"] for row in rows]
+        summary.append(
+            {
+                "contender": result["contender"],
+                "precision": result["precision"],
+                "training images per second": round(rows[-1]["images"] / rows[-1]["seconds"]),
+                "drawn per second": rows[-1]["drawn"]["images per second"],
+                "floors": dict(zip(map(str, seconds), floors, strict=True)),
+                "seconds to floors": {str(level): rounded(reached(seconds, floors, level)) for level in (10, 5, 3, 2)},
+            }
+        )
+    for line in summary:
+        own = next((s for s in summary if s["contender"] == "minidiff" and s["precision"] == line["precision"]), None)
+        if own is not None and own is not line:
+            line["minidiff trains so many times the images per second"] = round(
+                own["training images per second"] / max(1, line["training images per second"]), 1
+            )
+            line["minidiff draws so many times the images per second"] = round(
+                own["drawn per second"] / line["drawn per second"], 1
+            )
+            line["minidiff comes to this peer's best so many times sooner"] = sooner(own, line)
+    return {"machine": machine, "summary": summary, "results": results}
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def sooner(own: dict, peer: dict) -> float | None:
+    """The peer's seconds to its best distance over minidiff's to the same; more, where its first budget is enough."""
+    seconds, best = min(peer["floors"].items(), key=lambda pair: pair[1])
+    ours = reached([float(s) for s in own["floors"]], own["floors"].values(), best)
+    return None if ours is None else round(float(seconds) / ours, 1)
+
+
+def figure_of(results: list[dict]):
+    """Left: distance over seconds of training. Right: images drawn per second over their distance."""
+    figure, axes = plots.panels(1, 2, size=(5.2, 3.8), titles=["from nothing", "drawing, after the largest budget"])
+    names = list(dict.fromkeys(result["contender"] for result in results))
+    for result in results:
+        colour = plots.CYCLE[names.index(result["contender"]) % len(plots.CYCLE)]
+        line = "-" if result["precision"] == "bfloat16" else "--"
+        rows = result["rows"]
+        floors = [row["drawn"]["classifier"]["floors"] for row in rows]
+        label = f"{result['contender']}, {result['precision']}"
+        axes[0].plot([row["seconds"] for row in rows], floors, "o" + line, color=colour, label=label)
+        filled = colour if result["precision"] == "bfloat16" else "none"
+        for tried in result["samplers tried"]:
+            at = tried["classifier"]["floors"], tried["images per second"]
+            axes[1].plot(*at, "o", color=colour, markerfacecolor=filled)
+    for level in (2, 3):
+        axes[0].axhline(level, color=plots.TRUTH, linewidth=0.8, linestyle=":")
+    axes[0].set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Frechet distance in floors")
+    axes[1].set(xscale="log", yscale="log", xlabel="Frechet distance in floors", ylabel="images drawn per second")
+    axes[0].legend(fontsize=7)
+    return figure
+
+
+def machine_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "arguments": {key: value for key, value in vars(arguments).items() if key not in ("folder", "out")},
+    }
+
+
+def table(report: dict) -> str:
+    """The summary, a line each."""
+    lines = [f"{'':38} {'images/s':>8} {'drawn/s':>8}  floors after seconds of training"]
+    for line in report["summary"]:
+        floors = ", ".join(f"{value} at {float(at):.0f} s" for at, value in line["floors"].items())
+        who = f"{line['contender']}, {line['precision']}"
+        lines.append(f"{who:38} {line['training images per second']:>8} {line['drawn per second']:>8}  {floors}")
+    return "\n".join(lines)
+
+
+def precisions_worth(asked: list[str], images: Tensor) -> list[str]:
+    """Leave bfloat16 out where this machine computes slower in it."""
+    if "bfloat16" in asked and len(asked) > 1:
+        if faster_dtype(digit_network(0), images[:64], denoising_objective(PATH, KIND)) != torch.bfloat16:
+            print("this machine is slower in bfloat16 than in float32: left out")
+            return [precision for precision in asked if precision != "bfloat16"]
+    return asked
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is not done yet, write the report after each contender, and print it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__.splitlines()[0])
+    parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, help="seconds of training")
+    parser.add_argument("--contenders", nargs="+", default=list(contenders()), choices=list(contenders()))
+    parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"], choices=["float32", "bfloat16"])
+    parser.add_argument("--n", type=int, default=SAMPLES, help="samples behind each distance")
+    parser.add_argument("--tryout", type=int, default=TRYOUT, help="samples to choose a sampler by; 0: take the first")
+    parser.add_argument("--last", type=int, default=LAST, help="samples once, at the end, of the best; 0 for none")
+    parser.add_argument("--folder", type=Path, default=Path("build") / "bench", help="where finished pieces lie")
+    parser.add_argument("--out", type=Path, default=Path("data") / "benchmarks", help="where the report goes")
+    options = parser.parse_args(arguments)
+    bench = Bench(options.folder, options.budgets, options.n, options.tryout)
+    results: list[dict] = []
+    try:
+        for precision in precisions_worth(options.precisions, bench.images.x):
+            for name in options.contenders:
+                results.append(bench.run(name, contenders()[name](), precision))
+                write_report(results, options)
+        for result in results:
+            if options.last:
+                at_end(bench, result, options.last)
+                write_report(results, options)
+    except KeyboardInterrupt:
+        print("\nstopped: what is done is kept, and the same command goes on")
+    if results:
+        print(table(report_of(results, machine_of(options))))
+
+
+def at_end(bench: Bench, result: dict, n: int) -> None:
+    """Many samples, once, after the budget that came nearest."""
+    best = min(result["rows"], key=lambda row: row["drawn"]["classifier"]["floors"])
+    name, precision = result["contender"], result["precision"]
+    sampler = best["drawn"]["sampler"]
+    result["at the end"] = bench.measure(name, contenders()[name](), precision, best["budget"], sampler, n)
+
+
+def write_report(results: list[dict], options: argparse.Namespace) -> None:
+    """The report so far, as JSON and as a figure."""
+    report = report_of(results, machine_of(options))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_file(options.out / "time-to-quality.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_file(options.out / "time-to-quality.png", plots.png(figure_of(results)))
+
+
+if __name__ == "__main__":
+    main()

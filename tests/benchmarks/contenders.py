@@ -1,13 +1,14 @@
 """Who takes part in `make bench`: minidiff, and three public libraries as their authors train them on such digits.
 
-All see the same images in [-1, 1], make one step at a time on the same threads, and draw by their own library's
-samplers. What each got stands in its `settings`, which the report repeats:
+All see the same images in [-1, 1] with the same labels, make one step at a time on the same threads, and draw by their
+own library's samplers, with labels as often as the training set has them. What each got stands in its `settings`, which
+the report repeats:
 
-- diffusers: network, learning rate, batch and noise of the Hugging Face course, unit 2, which trains on MNIST; with the
-  moving average of the library's own training script, which the course leaves out.
-- denoising-diffusion-pytorch (lucidrains): target, noise and moving average of its defaults, with three levels of the
-  network in place of four, since 28 can be halved only twice.
-- smalldiffusion: its example for Fashion-MNIST, whose images have the same size.
+- diffusers: network, labels, learning rate, batch and noise of the Hugging Face course, unit 2, which trains on MNIST;
+  with the moving average of the library's own training script, which the course leaves out.
+- denoising-diffusion-pytorch (lucidrains): its network with labels (`classifier_free_guidance`), its default target,
+  and moving average, with three levels in place of four, since 28 can be halved only twice.
+- smalldiffusion: its example for Fashion-MNIST, whose images have the same size, with its own label embedding.
 
 The peers draw from PyTorch's global random state, so whoever runs them puts that aside first (`torch.random.fork_rng`).
 """
@@ -30,8 +31,8 @@ from minidiff.training import EMA, batches
 
 __all__ = ["PEERS", "Contender", "Running", "contenders", "minidiff_digits"]
 
-SHAPE, ENDLESS = (1, 28, 28), 10**9
-Draw = Callable[[nn.Module, int, int], Tensor]
+SHAPE, CLASSES, ENDLESS = (1, 28, 28), 10, 10**9
+Draw = Callable[[nn.Module, Tensor, int], Tensor]
 
 
 class Running(NamedTuple):
@@ -47,7 +48,7 @@ class Contender(NamedTuple):
     batch_size: images of a step. blank(): the network of `Running.drawer`, to load weights into.
     start(images, dtype, steps, seed): begin a training of as many steps, or of any number if steps is None.
     falls: whether its learning rate falls to 0 at the last step, so that each budget is a training of its own.
-    samplers: by name; each draws n images, (n, 1, 28, 28), in [-1, 1], from (network, n, seed).
+    samplers: by name; each draws an image for each label, (n, 1, 28, 28), in [-1, 1], from (network, y: (n,), seed).
     """
 
     settings: str
@@ -72,13 +73,15 @@ def minidiff_digits() -> Contender:
     def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
         if steps is None:
             raise ValueError("steps must be known, since the learning rate falls to 0 at the last one")
-        ema, running = digit_training(digit_network(seed), images.x, steps=steps, **MINIDIFF, seed=seed, dtype=dtype)
+        ema, running = digit_training(
+            digit_network(seed, CLASSES), images.x, images.y, steps=steps, **MINIDIFF, seed=seed, dtype=dtype
+        )
         return Running(running, lambda: ema.net)
 
     def draw(sampler: Callable, steps: int) -> Draw:
-        def drawn(net: nn.Module, n: int, seed: int) -> Tensor:
+        def drawn(net: nn.Module, y: Tensor, seed: int) -> Tensor:
             source = torch.Generator().manual_seed(seed)
-            denoise, x = from_network(net, PATH, KIND), PATH.prior((n, *SHAPE), source)
+            denoise, x = from_network(net, PATH, KIND, y), PATH.prior((len(y), *SHAPE), source)
             return last(sampler(denoise, x, falling_times(steps), source))
 
         return drawn
@@ -91,16 +94,17 @@ def minidiff_digits() -> Contender:
 
     samplers = {f"DDPM, {steps} steps": draw(ddpm, steps) for steps in (15, 25, 50)}
     return Contender(
-        settings="notebook 13's recipe: U-Net of 1.0 M weights, v, t^2 even, Muon, cosine learning rate, average",
+        settings="notebook 13's recipe: U-Net of 1.0 M weights, v, t^2 even, Muon, cosine learning rate, average, "
+        f"{MINIDIFF}",
         batch_size=MINIDIFF["batch_size"],
         falls=True,
-        blank=lambda: digit_network(0),
+        blank=lambda: digit_network(0, CLASSES),
         start=start,
         samplers=samplers | {"2M, 15 steps": draw(two_m, 15)},
     )
 
 
-MINIDIFF = {"batch_size": 64, "learning_rate": 0.01, "decay": 0.995}
+MINIDIFF = {"batch_size": 64, "learning_rate": 0.01, "decay": 0.995, "label_dropout": 0.1}
 
 # The peers
 
@@ -133,28 +137,37 @@ def diffusers_course() -> Contender:
 
     noise = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
 
-    def blank() -> nn.Module:
-        return UNet2DModel(
-            sample_size=28,
-            in_channels=1,
-            out_channels=1,
-            layers_per_block=2,
-            block_out_channels=(32, 64, 64),
-            down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-        )
+    class Labelled(nn.Module):
+        """The label as four more channels of the image, which is how the course does it."""
+
+        def __init__(self):
+            super().__init__()
+            self.label = nn.Embedding(CLASSES, 4)
+            self.net = UNet2DModel(
+                sample_size=28,
+                in_channels=5,
+                out_channels=1,
+                layers_per_block=2,
+                block_out_channels=(32, 64, 64),
+                down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+                up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+            )
+
+        def forward(self, x: Tensor, k: Tensor, y: Tensor) -> Tensor:
+            label = self.label(y)[:, :, None, None].expand(-1, -1, *x.shape[-2:])
+            return self.net(torch.cat([x, label], dim=1), k).sample
 
     def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
-        net = blank()
+        net = Labelled()
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
         average = EMAModel(net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
         copied = copy.deepcopy(net)
 
-        def step(x: Tensor) -> None:
+        def step(x: Tensor, y: Tensor) -> None:
             eps = torch.randn_like(x)
             k = torch.randint(0, 1000, (len(x),))
             with in_precision(dtype):
-                loss = nn.functional.mse_loss(net(noise.add_noise(x, eps, k), k).sample, eps)
+                loss = nn.functional.mse_loss(net(noise.add_noise(x, eps, k), k, y), eps)
             update(optimizer, loss)
             average.step(net.parameters())
 
@@ -165,21 +178,21 @@ def diffusers_course() -> Contender:
         return Running(over_batches(images, 128, seed, step), drawer)
 
     def draw(scheduler, steps: int) -> Draw:
-        def drawn(net: nn.Module, n: int, seed: int) -> Tensor:
+        def drawn(net: nn.Module, y: Tensor, seed: int) -> Tensor:
             scheduler.set_timesteps(steps)
-            x = torch.randn(n, *SHAPE)
+            x = torch.randn(len(y), *SHAPE)
             for k in scheduler.timesteps:
-                x = scheduler.step(net(x, k).sample, k, x).prev_sample
+                x = scheduler.step(net(x, k, y), k, x).prev_sample
             return x
 
         return drawn
 
     return Contender(
-        settings="UNet2DModel (32, 64, 64), 2 layers, attention on two levels; eps, squared cosine, Adam 1e-3, batch "
-        "128, as in the Hugging Face course; EMAModel as in the library's training script",
+        settings="UNet2DModel (32, 64, 64), 2 layers, attention at two levels, labels as channels, eps, squared "
+        "cosine, Adam 1e-3, batch 128, as in the Hugging Face course; EMAModel as in the library's training script",
         batch_size=128,
         falls=False,
-        blank=blank,
+        blank=Labelled,
         start=start,
         samplers={
             "DDPM, 50 steps": draw(noise, 50),
@@ -192,36 +205,36 @@ def diffusers_course() -> Contender:
 def lucidrains() -> Contender:
     """denoising-diffusion-pytorch."""
     importable_torchvision()
-    from denoising_diffusion_pytorch import GaussianDiffusion, Unet
+    from denoising_diffusion_pytorch.classifier_free_guidance import GaussianDiffusion, Unet
     from ema_pytorch import EMA as TheirEMA
 
     def blank() -> nn.Module:
-        net = Unet(dim=32, dim_mults=(1, 2, 4), channels=1)
-        return GaussianDiffusion(net, image_size=28, timesteps=1000)
+        net = Unet(dim=32, num_classes=CLASSES, cond_drop_prob=0.1, dim_mults=(1, 2, 4), channels=1)
+        return GaussianDiffusion(net, image_size=28, timesteps=1000, objective="pred_v")
 
     def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
         diffusion = blank()
         optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-3, betas=(0.9, 0.99))
         average = TheirEMA(diffusion, beta=0.995, update_every=10)
 
-        def step(x: Tensor) -> None:
+        def step(x: Tensor, y: Tensor) -> None:
             with in_precision(dtype):
-                loss = diffusion((x + 1) / 2)
+                loss = diffusion((x + 1) / 2, classes=y)
             update(optimizer, loss, diffusion)
             average.update()
 
         return Running(over_batches(images, 32, seed, step), lambda: average.ema_model)
 
     def draw(steps: int, eta: float) -> Draw:
-        def drawn(diffusion: nn.Module, n: int, seed: int) -> Tensor:
+        def drawn(diffusion: nn.Module, y: Tensor, seed: int) -> Tensor:
             diffusion.sampling_timesteps, diffusion.ddim_sampling_eta = steps, eta
-            return 2 * diffusion.ddim_sample((n, *SHAPE)) - 1
+            return 2 * diffusion.ddim_sample(y, (len(y), *SHAPE), cond_scale=1.0, rescaled_phi=0.0) - 1
 
         return drawn
 
     return Contender(
-        settings="Unet(dim=32, dim_mults=(1, 2, 4)), pred_v, sigmoid schedule, EMA 0.995 each 10 steps, batch 32, Adam "
-        "1e-3 (its default of 1e-4 learns slower here)",
+        settings="Unet(dim=32, dim_mults=(1, 2, 4), 10 classes), pred_v, cosine schedule, EMA 0.995 each 10 steps, "
+        "batch 32, Adam 1e-3 (its default of 1e-4 learns slower here)",
         batch_size=32,
         falls=False,
         blank=blank,
@@ -233,37 +246,39 @@ def lucidrains() -> Contender:
 def smalldiffusion() -> Contender:
     """smalldiffusion, as in its example for Fashion-MNIST."""
     importable_torchvision()
-    from smalldiffusion import Scaled, ScheduleLogLinear, Unet, generate_train_sample, samples
+    from smalldiffusion import CondEmbedderLabel, Scaled, ScheduleLogLinear, Unet, generate_train_sample, samples
 
     schedule = ScheduleLogLinear(N=800, sigma_min=0.01, sigma_max=20)
 
     def blank() -> nn.Module:
-        return Scaled(Unet)(28, 1, 1, ch=64, ch_mult=(1, 1, 2), attn_resolutions=(14,))
+        label = CondEmbedderLabel(4 * 64, CLASSES, 0.1)
+        return Scaled(Unet)(28, 1, 1, ch=64, ch_mult=(1, 1, 2), attn_resolutions=(14,), cond_embed=label)
 
     def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
         net = blank()
         optimizer = torch.optim.AdamW(net.parameters(), lr=7e-4)
         average = EMA(net, decay=0.999)
 
-        def step(x: Tensor) -> None:
+        def step(x: Tensor, y: Tensor) -> None:
             net.train()
-            x0, sigma, eps, _ = generate_train_sample(x, schedule)
+            x0, sigma, eps, labels = generate_train_sample((x, y), schedule, conditional=True)
             with in_precision(dtype):
-                loss = net.get_loss(x0, sigma, eps)
+                loss = net.get_loss(x0, sigma, eps, cond=labels)
             update(optimizer, loss)
             average.update(net)
 
         return Running(over_batches(images, 128, seed, step), lambda: average.net)
 
     def draw(steps: int, gam: float, mu: float) -> Draw:
-        def drawn(net: nn.Module, n: int, seed: int) -> Tensor:
-            return last_of(samples(net, schedule.sample_sigmas(steps), gam=gam, mu=mu, batchsize=n))
+        def drawn(net: nn.Module, y: Tensor, seed: int) -> Tensor:
+            sigmas = schedule.sample_sigmas(steps)
+            return last_of(samples(net, sigmas, gam=gam, mu=mu, batchsize=len(y), cond=y))
 
         return drawn
 
     return Contender(
-        settings="Scaled(Unet)(ch=64, ch_mult=(1, 1, 2), attention at 14), log-linear sigmas 0.01 to 20, AdamW 7e-4, "
-        "EMA 0.999, as in its example, but batch 128 in place of 1024, which makes eight times as many steps",
+        settings="Scaled(Unet)(ch=64, ch_mult=(1, 1, 2), attention at 14, labels), log-linear sigmas 0.01 to 20, "
+        "AdamW 7e-4, EMA 0.999, as in its example, but batch 128 in place of 1024, for eight times as many steps",
         batch_size=128,
         falls=False,
         blank=blank,
@@ -277,10 +292,10 @@ def last_of(states: Iterator[Tensor]) -> Tensor:
     return deque(states, maxlen=1)[0]
 
 
-def over_batches(images: Images, batch_size: int, seed: int, step: Callable[[Tensor], None]) -> Iterator[None]:
+def over_batches(images: Images, batch_size: int, seed: int, step: Callable[[Tensor, Tensor], None]) -> Iterator[None]:
     """Make a step for each batch, in minidiff's own shuffled order."""
-    for batch in batches(images.x, batch_size=batch_size, steps=ENDLESS, seed=seed):
-        step(batch.x0)
+    for batch in batches(images.x, images.y, batch_size=batch_size, steps=ENDLESS, seed=seed):
+        step(batch.x0, batch.y)
         yield
 
 

@@ -117,15 +117,14 @@ class Bench:
         net = contender.blank()
         load_weights(folder, net)
         net.eval().requires_grad_(False)
-        parts, sizes = [], [min(CHUNK, n - done) for done in range(0, n, CHUNK)]
+        as_often = torch.randperm(len(self.images.y), generator=generator(SEED, 6))[:n]
+        parts, labels = [], self.images.y[as_often].split(CHUNK)
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             torch.manual_seed(SEED)
             begin = time.perf_counter()
-            for number, size in enumerate(
-                tqdm(sizes, desc=f"{name}, {precision}, {budget} s: {sampler}", unit="batch")
-            ):
+            for number, y in enumerate(tqdm(labels, desc=f"{name}, {precision}, {budget} s: {sampler}", unit="batch")):
                 with in_precision(getattr(torch, precision)):
-                    parts.append(contender.samplers[sampler](net, size, number).float())
+                    parts.append(contender.samplers[sampler](net, y, number).float())
             seconds = time.perf_counter() - begin
         found = {"sampler": sampler, "n": n, "seconds": round(seconds, 1), "images per second": round(n / seconds, 2)}
         found |= distances(torch.cat(parts).clamp(-1, 1).clone(), self.images.x)

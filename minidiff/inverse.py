@@ -8,9 +8,9 @@ methods here approximate it with nothing but an unconditional denoiser, each in 
     gaussian_likelihood    p(y | x_t) as if x0 were Gaussian around x0_hat: a gradient for `denoisers.classifier_guided`
     dps                    the same without any spread around x0_hat, in steps of a fixed length
 
-Sources: Song et al. 2021 (SDE), arXiv 2011.13456, appendix I; Lugmayr et al. 2022 (RePaint), arXiv 2201.09865,
-algorithm 1; Kawar et al. 2022 (DDRM), arXiv 2201.11793, section 3 (the spectral form, for noisy y); Chung et al. 2023
-(DPS), arXiv 2209.14687, theorem 1 and algorithm 1; Song et al. 2023 (PiGDM), ICLR 2023, section 3.
+Sources: Song et al. 2021 (SDE), arXiv 2011.13456, appendix I (imputation); Lugmayr et al. 2022 (RePaint), arXiv
+2201.09865, algorithm 1; Kawar et al. 2022 (DDRM), arXiv 2201.11793, section 3 (the spectral form, for noisy y); Chung
+et al. 2023 (DPS), arXiv 2209.14687, theorem 1 and algorithm 1; Song et al. 2023 (PiGDM), ICLR 2023, section 3.
 """
 
 import itertools
@@ -176,11 +176,12 @@ def from_matrix(matrix: Tensor, shape: tuple[int, ...], std: float = 0.0) -> Lin
 def replace(
     measurement: LinearMeasurement, path: GaussianPath, x: Tensor, y: Tensor, t: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Put what y says about x_t in place of what x, (B, *D), says (SDE, equation 50; DDRM, section 3). Notebook 15.
+    """Put what y says about x_t in place of what x, (B, *D), says (SDE, appendix I; DDRM, section 3). Notebook 15.
 
-    A x_t given y is N(alpha y, sigma^2 A A^T - alpha^2 std^2 I) where that is a variance at all. In the eigenbasis of
-    A A^T it is a number for each direction: those in which y is noisier than x_t are left as they are. Without
-    measurement noise, and with a mask, this is the textbook's replacement: alpha y + sigma eps.
+    A x_t is drawn from N(alpha y, sigma^2 A A^T - alpha^2 std^2 I) where that is a variance at all: the noise of y and
+    what is added make the noise of A x_t. In the eigenbasis of A A^T it is a number for each direction: those in which
+    y is noisier than x_t are left as they are. Without measurement noise, and with a mask, this is the textbook's
+    replacement: alpha y + sigma eps.
     """
     values, vectors = (part.to(x) for part in measurement.spectrum)
     alpha, sigma = path.alpha(t).to(x), path.sigma(t).to(x)
@@ -211,7 +212,7 @@ def replacement(
     *,
     generator: torch.Generator,
 ) -> Iterator[State]:
-    """Inpainting by replacement (SDE, appendix I.2): `repaint` without going back up. Notebook 15.
+    """Inpainting by replacement (SDE, appendix I): `repaint` without going back up. Notebook 15.
 
     It is biased: what is not measured never hears of what is, except through x_s, and more steps do not mend that.
     """
@@ -259,7 +260,7 @@ def no_spread(path: GaussianPath, t: Tensor) -> Tensor:
 
 
 def unit_spread(path: GaussianPath, t: Tensor) -> Tensor:
-    """Var[x0 | x_t] if x0 were N(0, I): sigma^2 / (alpha^2 + sigma^2) (PiGDM, section 3.3)."""
+    """Var[x0 | x_t] if x0 were N(0, I): sigma^2 / (alpha^2 + sigma^2) (PiGDM, section 3)."""
     return path.sigma(t) ** 2 / (path.alpha(t) ** 2 + path.sigma(t) ** 2)
 
 
@@ -269,8 +270,8 @@ def gaussian_likelihood(
     """log p(y | x_t), up to a constant, as if x0 given x_t were N(x0_hat, spread I). Notebook 15.
 
     Then y given x_t is N(A x0_hat, spread A A^T + std^2 I). Hand it to `denoisers.classifier_guided`: with
-    `unit_spread` that is PiGDM (its equation 7), with `no_spread` DPS's theorem 1, which needs std > 0 and many steps
-    where std is small. Returns (x_t, t) -> (B,).
+    `unit_spread` that is PiGDM (section 3; its algorithm also weighs the gradient), with `no_spread` DPS's theorem 1,
+    which needs std > 0 and many steps where std is small. Returns (x_t, t) -> (B,).
     """
     values, vectors = measurement.spectrum
 

@@ -12,7 +12,7 @@ from minidiff import exact, inverse
 from minidiff.denoisers import classifier_guided
 from minidiff.exact import GaussianMixture, mixture_denoiser
 from minidiff.samplers import ancestral, last
-from minidiff.schedules import cosine, ddpm_linear, vp_linear
+from minidiff.schedules import cosine, ddpm_linear, rectified_flow, ve, vp_linear
 from tests.cases import assert_close, dkw_bound, farthest_from_cdf, normal, number, random_mixture
 
 IMAGE = (1, 8, 8)
@@ -75,6 +75,12 @@ def test_a_blur_is_scipys(make_generator):
     assert_close(MEASUREMENTS["blurred"].forward(x)[0, 0], torch.from_numpy(theirs), 1e-9)
 
 
+def test_a_blur_of_an_image_that_is_not_square_is_scipys(make_generator):
+    x = normal((2, 3, 6, 9), make_generator(0))
+    theirs = gaussian_filter(x.numpy(), 0.8, mode="constant", radius=9, axes=(2, 3))
+    assert_close(inverse.blurred((3, 6, 9), 0.8).forward(x), torch.from_numpy(theirs), 1e-9)
+
+
 def test_noise_has_the_stated_size(make_generator):
     """False-alarm rate 1e-10 (Dvoretzky, Kiefer and Wolfowitz)."""
     x0 = torch.zeros(20_000, 2, dtype=torch.float64)
@@ -132,11 +138,24 @@ def test_much_noise_teaches_nothing_and_little_noise_everything(make_generator):
     assert_close(everything.mean(), x0, 1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_component_that_is_ruled_out_keeps_the_smallest_weight(dtype):
+    """Its weight, exp(-5e5), is 0 in numbers, and a mixture has no component of weight 0."""
+    mixture = GaussianMixture(
+        torch.tensor([0.5, 0.5], dtype=dtype),
+        torch.tensor([[-50.0], [50.0]], dtype=dtype),
+        torch.full((2, 1, 1), 0.01, dtype=dtype),
+    )
+    found = exact.posterior(mixture, torch.ones(1, 1), torch.tensor([50.0]), 0.01)
+    assert 0 < float(found.weights[0]) < 1e-30
+    assert_close(found.mean(), torch.tensor([50.0], dtype=dtype), 1e-4)
+
+
 # --- what is put in place --------------------------------------------------------------------------------------------
 
 
 @every_measurement
-def test_what_is_replaced_has_the_law_that_bayes_gives_it(measurement, make_generator):
+def test_what_is_replaced_has_the_law_that_is_stated(measurement, make_generator):
     """Along a random line of y. False-alarm rate 1e-10 each."""
     path, t, n = cosine(), number(0.6), 4000
     x = normal((n, *measurement.shape), make_generator(0))
@@ -156,6 +175,21 @@ def test_what_is_replaced_has_the_law_that_bayes_gives_it(measurement, make_gene
             assert farthest_from_cdf(along, cdf) < dkw_bound(n)
 
 
+def test_the_noise_of_y_and_what_is_added_make_the_noise_of_x_t(make_generator):
+    """Half of the noise of x_t comes with y. Without subtracting it, the variance would be 1.5 times as large.
+
+    False-alarm rate 1e-10 (Dvoretzky, Kiefer and Wolfowitz).
+    """
+    path, t, n = cosine(), number(0.6), 20_000
+    alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
+    measurement = inverse.noisy((1,), sigma / alpha / math.sqrt(2))
+    y = measurement.measure(torch.full((n, 1), 0.7, dtype=torch.float64), make_generator(0))
+    x = normal((n, 1), make_generator(1))
+    replaced = inverse.replace(measurement, path, x, y, t, make_generator(2))[:, 0]
+    cdf = lambda z: np.array([0.5 * math.erfc(-(v - 0.7 * alpha) / (sigma * math.sqrt(2))) for v in z])  # noqa: E731
+    assert farthest_from_cdf(replaced, cdf) < dkw_bound(n)
+
+
 def test_what_was_not_measured_stays(make_generator):
     measurement = inverse.masked(KNOWN)
     x, y = normal((3, *IMAGE), make_generator(0)), normal((1, 18), make_generator(1))
@@ -163,6 +197,17 @@ def test_what_was_not_measured_stays(make_generator):
         replaced = inverse.replace(measurement, cosine(), x, y, number(t), make_generator(2))
         assert_close(replaced[:, ~KNOWN], x[:, ~KNOWN])
     assert_close(replaced[:, KNOWN], y.expand(3, 18), 1e-12)  # at t = 0: y itself
+
+
+def test_only_directions_that_are_measured_more_clearly_are_replaced():
+    """Three numbers of a point in the plane: one combination of them is always 0, and says nothing."""
+    path, t = cosine(), number(0.5)
+    noiseless = inverse.from_matrix(MATRIX, (2,))
+    assert inverse.replaceable(noiseless, path, t).tolist() == [False, True, True]
+    low, high = noiseless.spectrum[0][1:].tolist()
+    ratio = float(path.sigma(t) / path.alpha(t))
+    between = inverse.from_matrix(MATRIX, (2,), ratio * ((low + high) / 2) ** 0.5)
+    assert inverse.replaceable(between, path, t).tolist() == [False, False, True]
 
 
 def test_a_measurement_that_is_all_noise_replaces_nothing(make_generator):
@@ -191,6 +236,15 @@ def test_the_unit_spread_is_exact_for_standard_normal_data(name, path, make_gene
     x_t = normal((5, *measurement.shape), make_generator(2))
     for t in (0.9, 0.5, 0.05):
         assert_close(guided(x_t, number(t)), truth(x_t, number(t)), 1e-8)
+
+
+def test_the_unit_spread_holds_on_paths_that_let_the_variance_grow(make_generator):
+    """Where alpha^2 + sigma^2 is not 1: for x0 ~ N(0, I), Var[x0 | x_t] by the exact kernel."""
+    prior = GaussianMixture(*(part.double() for part in (BROAD.weights, BROAD.means, BROAD.covariances)))
+    for path in (ve(), rectified_flow()):
+        for t in (number(0.3), number(0.8)):
+            kernel = exact.reverse_kernel(prior, path, normal((1, 2), make_generator(0)), t, number(0.0), to_data=True)
+            assert_close(kernel.covariance()[0], inverse.unit_spread(path, t) * torch.eye(2).double(), 1e-10)
 
 
 def test_without_spread_it_is_the_gradient_of_theorem_1(make_generator):
@@ -262,6 +316,17 @@ def test_replacement_is_biased_and_repaint_less_so(problem, make_generator):
     assert abs(wanted - upper_share(mended)) < 0.1
 
 
+def test_replacement_is_repaint_that_never_goes_back_up(problem, make_generator):
+    mixture, measurement, y = problem
+    path, x = cosine(), normal((5, 2), make_generator(0))
+    given = (mixture_denoiser(mixture, path), path, measurement, y, x, TIMES)
+    states = list(inverse.replacement(*given, generator=make_generator(1)))
+    again = list(inverse.repaint(*given, repeats=1, generator=make_generator(1)))
+    for state, other, s in zip(states, again, TIMES[1:], strict=True):
+        assert state.t == other.t == s
+        assert_close(state.x, other.x, 0)
+
+
 def test_dps_obeys_its_algorithm(make_generator):
     """One step from the same noise, in the paper's own words: DDPM's step, then zeta times the gradient of |r|^2."""
     mixture, path = random_mixture(2, (2,), make_generator(0)), ddpm_linear()
@@ -274,6 +339,7 @@ def test_dps_obeys_its_algorithm(make_generator):
     squares = (residual**2).sum(dim=1)
     zeta = 0.7 / squares.detach().sqrt()
     (gradient,) = torch.autograd.grad((zeta * squares).sum(), z)
+    assert state.t == times[1]
     assert_close(state.x, unconditional.x - gradient, 1e-10)
     assert_close(state.x0_hat, unconditional.x0_hat, 1e-12)
 

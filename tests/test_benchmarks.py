@@ -11,7 +11,7 @@ from minidiff.checkpoints import load_weights
 from minidiff.data import Images
 from minidiff.networks import initialised
 from minidiff.recipes import digit_network
-from tests.benchmarks import contenders, quality, throughput
+from tests.benchmarks import contenders, quality, recipe, throughput
 
 
 def test_the_two_networks_are_of_one_size():
@@ -179,3 +179,44 @@ def test_each_contender_learns_and_draws(name):
 def test_minidiff_must_know_how_long_it_trains():
     with pytest.raises(ValueError, match="steps must be known"):
         contenders.minidiff_digits().start(Images(torch.zeros(1, 1, 28, 28), torch.zeros(1)), torch.float32, None, 0)
+
+
+# --- what the recipe's choices are worth -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", recipe.ROWS)
+def test_each_row_changes_one_thing_trains_and_draws(row):
+    choices = recipe.Choices(**recipe.ROWS[row])
+    base = recipe.Choices()
+    changed = {key for key in choices._fields if getattr(choices, key) != getattr(base, key)}
+    assert changed == set(recipe.ROWS[row]) and bool(changed) == (row != "base")
+    contender = recipe.with_choices(choices)
+    x = torch.rand(128, 1, 28, 28, generator=generator(0)) * 2 - 1
+    running = contender.start(Images(x, torch.zeros(128, dtype=torch.long)), torch.float32, 3, 0)
+    next(running.steps)
+    net = contender.blank()
+    net.load_state_dict(running.drawer().state_dict())
+    with torch.inference_mode():
+        samples = contender.samplers["2M, 15 steps, t even"](net.eval(), torch.tensor([3]), 0)
+    assert samples.shape == (1, 1, 28, 28) and bool(samples.isfinite().all())
+
+
+def test_the_base_is_the_recipe_of_the_benchmark():
+    """Where the table's base and `make bench` train the same network, they come to the same weights."""
+    images = Images(torch.rand(128, 1, 28, 28, generator=generator(0)) * 2 - 1, torch.arange(128) % 10)
+    trained = []
+    for contender in (recipe.with_choices(recipe.Choices()), contenders.minidiff_digits()):
+        running = contender.start(images, torch.float32, 3, 0)
+        next(running.steps)
+        trained.append(running.drawer().state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in trained), strict=True))
+
+
+def test_the_table_sets_each_row_beside_the_base():
+    def at(floors):
+        return {"drawn": {"classifier": {"floors": floors}}}
+
+    found = {"base": {0: at(4.0), 1: at(6.0)}, "no labels": {0: at(12.0), 1: at(18.0)}, "float32": {1: at(9.0)}}
+    lines = [line.split() for line in recipe.table(found).splitlines()[1:]]
+    assert [line[-4:-2] if len(line) > 4 else line[1:3] for line in lines][:2] == [["5.00", "1.00"], ["15.00", "3.00"]]
+    assert lines[2][1:3] == ["9.00", "1.50"]  # over the seeds that both have

@@ -47,8 +47,9 @@ VIEWS = {"classifier": "Frechet distance, classifier", "pixels": "Frechet distan
 class Bench:
     """Which pieces there are, and where those that are done lie."""
 
-    def __init__(self, folder: Path, budgets: list[int], samples: int, tryout: int):
+    def __init__(self, folder: Path, budgets: list[int], samples: int, tryout: int, seed: int = SEED):
         self.folder, self.budgets, self.samples, self.tryout = folder, sorted(budgets), samples, tryout
+        self.seed = seed
         self.images = mnist("train")
 
     def trained(self, name: str, precision: str, budget: int) -> Path:
@@ -70,7 +71,7 @@ class Bench:
         missing = [b for b in self.budgets if not self.is_done(self.trained(name, precision, b), contender)]
         for marks in [[b] for b in missing] if contender.falls else [missing] * bool(missing):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(SEED)
+                torch.manual_seed(self.seed)
                 self.train_once(name, contender, precision, marks)
 
     def train_once(self, name: str, contender: Contender, precision: str, marks: list[int]) -> None:
@@ -80,7 +81,7 @@ class Bench:
         steps = None
         if contender.falls:
             steps = int(0.98 * marks[-1] / self.seconds_per_step(contender, dtype))
-        running = contender.start(self.images, dtype, steps, SEED)
+        running = contender.start(self.images, dtype, steps, self.seed)
         spent, made, left = 0.0, 0, list(marks)
         with tqdm(total=marks[-1], desc=f"{name}, {precision}", unit="s", bar_format=BAR) as bar:
             while left:
@@ -97,7 +98,7 @@ class Bench:
 
     def seconds_per_step(self, contender: Contender, dtype: torch.dtype) -> float:
         """Measured on a training that is thrown away."""
-        trial = contender.start(self.images, dtype, 1000, SEED).steps
+        trial = contender.start(self.images, dtype, 1000, self.seed).steps
         for _ in range(WARM_UP):
             next(trial)
         begin, count = time.perf_counter(), 0
@@ -117,14 +118,14 @@ class Bench:
         net = contender.blank()
         load_weights(folder, net)
         net.eval().requires_grad_(False)
-        as_often = torch.randperm(len(self.images.y), generator=generator(SEED, 6))[:n]
+        as_often = torch.randperm(len(self.images.y), generator=generator(self.seed, 6))[:n]
         parts, labels = [], self.images.y[as_often].split(CHUNK)
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            torch.manual_seed(SEED)
+            torch.manual_seed(self.seed)
             begin = time.perf_counter()
             for number, y in enumerate(tqdm(labels, desc=f"{name}, {precision}, {budget} s: {sampler}", unit="batch")):
                 with in_precision(getattr(torch, precision)):
-                    parts.append(contender.samplers[sampler](net, y, number).float())
+                    parts.append(contender.samplers[sampler](net, y, CHUNK * self.seed + number).float())
             seconds = time.perf_counter() - begin
         found = {"sampler": sampler, "n": n, "seconds": round(seconds, 1), "images per second": round(n / seconds, 2)}
         found |= distances(torch.cat(parts).clamp(-1, 1).clone(), self.images.x)

@@ -1,0 +1,179 @@
+"""What is each choice of the digits' recipe worth? The same training with one choice changed, for as long.
+
+    python -m tests.benchmarks.recipe                                  every row, three seeds: hours; it goes on
+    python -m tests.benchmarks.recipe --rows base "no labels" --seeds 0  some of it
+
+Each row trains from nothing for the same seconds on the same machine as the base, and is judged like the contenders of
+`make bench`: n = 2,000 samples in 25 steps, Frechet distance on the classifier's features over its floor. Single runs
+scatter by a tenth, so a row counts only over several seeds. The report goes to data/benchmarks/recipe.json.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from minidiff import generator
+from minidiff.checkpoints import write_file
+from minidiff.data import Images
+from minidiff.denoisers import from_network
+from minidiff.networks import UNet, initialised
+from minidiff.paths import GaussianPath
+from minidiff.recipes import PATH, digit_optimizer, noisy_times
+from minidiff.samplers import ancestral, dpmpp_2m, last
+from minidiff.targets import Target
+from minidiff.training import EMA, batches, denoising_objective, spread_times, train, warmup_cosine
+from tests.benchmarks.contenders import CLASSES, SHAPE, Contender, Draw, Running
+from tests.benchmarks.quality import Bench, machine_of
+
+__all__ = ["ROWS", "Choices", "main", "with_choices"]
+
+
+class Choices(NamedTuple):
+    """One recipe. The defaults are the base that each row changes in one place."""
+
+    labels: bool = True
+    optimizer: str = "Muon"
+    learning_rate: float = 0.01
+    falls: bool = True
+    decay: float | None = 0.995
+    batch_size: int = 128
+    kind: Target = "v"
+    times: Callable[[int, GaussianPath, torch.Generator], Tensor] = noisy_times
+    widths: tuple[int, ...] = (64, 128)
+    patch: int = 2
+    blocks: int = 1
+    precision: str = "bfloat16"
+
+
+def steeper_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tensor:
+    """t^1.5 evenly spread."""
+    return spread_times(n, path, generator) ** (2 / 3)
+
+
+ROWS = {
+    "base": {},
+    "no labels": {"labels": False},
+    "AdamW in place of Muon": {"optimizer": "AdamW", "learning_rate": 0.004},
+    "constant learning rate": {"falls": False},
+    "no moving average": {"decay": None},
+    "x0 in place of v": {"kind": "x0"},
+    "t even in training": {"times": spread_times},
+    "t^1.5 even in training": {"times": steeper_times},
+    "batches of 32": {"batch_size": 32},
+    "batches of 64": {"batch_size": 64},
+    "wider, 96 and 128": {"widths": (96, 128)},
+    "narrower, 48 and 96": {"widths": (48, 96)},
+    "patches of 4 x 4": {"patch": 4, "widths": (128,), "blocks": 3},
+    "float32": {"precision": "float32"},
+}
+BASE_SAMPLER = "DDPM, 25 steps, t even"
+SAMPLERS = {  # sampler, steps, power of the grid from 1 to 0: the same networks, drawn otherwise
+    BASE_SAMPLER: ("DDPM", 25, 1.0),
+    "DDPM, 25 steps, t^2 even": ("DDPM", 25, 0.5),
+    "DDPM, 15 steps, t even": ("DDPM", 15, 1.0),
+    "DDPM, 50 steps, t even": ("DDPM", 50, 1.0),
+    "2M, 15 steps, t even": ("2M", 15, 1.0),
+}
+
+
+def with_choices(choices: Choices) -> Contender:
+    """A contender for the benchmark."""
+
+    def blank(seed: int = 0) -> UNet:
+        shape = {"widths": choices.widths, "blocks": choices.blocks, "patch": choices.patch}
+        return initialised(lambda: UNet(**shape, classes=CLASSES if choices.labels else 0), generator(seed))
+
+    def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
+        net = blank(seed)
+        if choices.optimizer == "Muon":
+            optimizer = digit_optimizer(net, choices.learning_rate)
+        else:
+            optimizer = torch.optim.AdamW(net.parameters(), choices.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+        schedule = warmup_cosine(optimizer, steps=steps, warmup=min(200, steps // 10)) if steps else None
+        ema = None if choices.decay is None else EMA(net, choices.decay)
+        data = batches(
+            images.x,
+            images.y if choices.labels else None,
+            batch_size=choices.batch_size,
+            steps=steps or 10**9,
+            seed=seed,
+        )
+        objective = denoising_objective(PATH, choices.kind, choices.times, label_dropout=0.1 if choices.labels else 0.0)
+        running = train(
+            net, data, objective, optimizer, generator=generator(seed, 2), schedule=schedule, ema=ema, dtype=dtype
+        )
+        return Running(running, lambda: net if ema is None else ema.net)
+
+    def draw(sampler: str, steps: int, power: float) -> Draw:
+        def drawn(net: nn.Module, y: Tensor, seed: int) -> Tensor:
+            source = generator(seed, 3)
+            denoise = from_network(net, PATH, choices.kind, y if choices.labels else None)
+            times, x = torch.linspace(1, 0, steps + 1) ** power, PATH.prior((len(y), *SHAPE), source)
+            if sampler == "2M":
+                return last(dpmpp_2m(denoise, PATH, x, times))
+            return last(ancestral(denoise, PATH, x, times, generator=source))
+
+        return drawn
+
+    settings = ", ".join(f"{key} {getattr(value, '__name__', value)}" for key, value in choices._asdict().items())
+    samplers = {name: draw(*setting) for name, setting in SAMPLERS.items()}
+    return Contender(settings, choices.batch_size, choices.falls, blank, start, samplers)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is not done yet, write the report after each row, and print it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.recipe", description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--seconds", type=int, default=120, help="of training")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--n", type=int, default=2000, help="samples behind each distance")
+    parser.add_argument("--folder", type=Path, default=Path("build") / "bench-recipe", help="where finished pieces lie")
+    parser.add_argument("--out", type=Path, default=Path("data") / "benchmarks", help="where the report goes")
+    options = parser.parse_args(arguments)
+    found: dict[str, dict[int, dict]] = {}
+    try:
+        for seed in options.seeds:  # a whole table for one seed before the next begins
+            bench = Bench(options.folder / f"seed {seed}", [options.seconds], options.n, 0, seed=seed)
+            for row in options.rows:
+                choices = Choices(**ROWS[row])
+                contender = with_choices(choices)
+                found.setdefault(row, {})[seed] = bench.run(row, contender, choices.precision)["rows"][0]
+                for sampler in list(SAMPLERS)[1:] if row == "base" else []:
+                    drawn = bench.measure(row, contender, choices.precision, options.seconds, sampler, options.n)
+                    found.setdefault(sampler, {})[seed] = {**found[row][seed], "drawn": drawn}
+                write_report(found, options)
+    except KeyboardInterrupt:
+        print("\nstopped: what is done is kept, and the same command goes on")
+    print(table(found))
+
+
+def floors_of(measured: dict[int, dict]) -> list[float]:
+    return [one["drawn"]["classifier"]["floors"] for one in measured.values()]
+
+
+def table(found: dict[str, dict[int, dict]]) -> str:
+    """A line for each row: floors by seed, their mean, and its ratio to the base's over the same seeds."""
+    lines = [f"{'':26} {'mean':>6} {'of base':>8}  floors by seed"]
+    for row, measured in found.items():
+        mean = statistics.mean(floors_of(measured))
+        base = [found["base"][seed] for seed in measured if seed in found.get("base", {})]
+        ratio = mean / statistics.mean(floors_of(dict(enumerate(base)))) if len(base) == len(measured) else float("nan")
+        lines.append(f"{row:26} {mean:>6.2f} {ratio:>8.2f}  {'  '.join(f'{f:.2f}' for f in floors_of(measured))}")
+    return "\n".join(lines)
+
+
+def write_report(found: dict[str, dict[int, dict]], options: argparse.Namespace) -> None:
+    rows = {row: {str(seed): one for seed, one in measured.items()} for row, measured in found.items()}
+    options.out.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"machine": machine_of(options), "rows": rows}, indent=1) + "\n"
+    write_file(options.out / "recipe.json", content.encode())
+
+
+if __name__ == "__main__":
+    main()

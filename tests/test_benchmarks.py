@@ -172,8 +172,8 @@ def test_each_contender_learns_and_draws(name):
         net = contender.blank()
         net.load_state_dict(running.drawer().state_dict())
         with torch.inference_mode():
-            samples = next(iter(contender.samplers.values()))(net.eval(), torch.tensor([3, 7]), 0)
-    assert samples.shape == (2, 1, 28, 28) and bool(samples.isfinite().all())
+            samples = next(iter(contender.samplers.values()))(net.eval(), torch.tensor([3, 7, 1]), 0)
+    assert samples.shape == (3, 1, 28, 28) and bool(samples.isfinite().all())
 
 
 def test_minidiff_must_know_how_long_it_trains():

@@ -149,6 +149,25 @@ def test_a_training_that_is_cut_off_is_made_again_and_finished_ones_stay(bench):
     assert len(begun) == 2
 
 
+def test_many_samples_are_held_against_what_training_images_score(monkeypatch):
+    """Training images lie twice as far from the samples' place as test images: their distance is the floor."""
+    place = {"train": 2.0, "test": 0.0}
+
+    def images(split):
+        noise = torch.randn(600, 1, 2, 2, generator=generator(0, len(split)))
+        return Images(noise + place[split], torch.zeros(600, dtype=torch.long))
+
+    monkeypatch.setattr(quality, "mnist", images)
+    monkeypatch.setattr(quality, "classifier_view", lambda: lambda x: x.flatten(1))
+    monkeypatch.setattr(quality, "principal_view", lambda train: lambda x: x.flatten(1))
+    samples = torch.randn(300, 1, 2, 2, generator=generator(1)) + 1
+    found = quality.distances(torch.cat([samples, samples])[:301], images("train").x[:602].repeat(2, 1, 1, 1))
+    for view in ("classifier", "pixels"):
+        assert found[view]["floor"] == pytest.approx(4 * 2.0**2, rel=0.1)
+        assert found[view]["distance"] == pytest.approx(4 * 1.0**2, rel=0.15)
+        assert found[view]["floors"] == pytest.approx(0.25, rel=0.2)
+
+
 def test_the_benchmark_leaves_global_randomness_alone(bench):
     before = torch.random.get_rng_state()
     bench.run("counter", counting(False, []), "float32")

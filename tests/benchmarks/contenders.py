@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from minidiff import generator
 from minidiff.data import Images
 from minidiff.denoisers import from_network
 from minidiff.recipes import KIND, PATH, digit_network, digit_training
@@ -80,7 +81,7 @@ def minidiff_digits() -> Contender:
 
     def draw(sampler: Callable, steps: int) -> Draw:
         def drawn(net: nn.Module, y: Tensor, seed: int) -> Tensor:
-            source = torch.Generator().manual_seed(seed)
+            source = generator(seed, 3)
             denoise, x = from_network(net, PATH, KIND, y), PATH.prior((len(y), *SHAPE), source)
             return last(sampler(denoise, x, torch.linspace(1, 0, steps + 1), source))
 

@@ -174,23 +174,31 @@ BAR = "{desc} {n_fmt}/{total_fmt} s{postfix}"
 def distances(samples: Tensor, train: Tensor) -> dict[str, dict[str, float]]:
     """Frechet distances of samples to test images, with the floor at the same n.
 
-    Up to half the test set, the floor is between test images. With more, it is between test and training images.
+    Up to half the test set, the floor is between test images. With more, it is that of training images: other writers
+    made them, and with this many samples that shows.
     """
     test = mnist("test").x
     if 2 * len(samples) <= len(test):
         measured = evaluate(samples, "mnist", seed=SEED)
-        measured = {short: measured[long] for short, long in VIEWS.items()}
+        found = {short: (measured[long].value, measured[long].floor) for short, long in VIEWS.items()}
     else:
-        rows = [torch.randperm(len(x), generator=generator(SEED, 4))[: len(samples)] for x in (test, train)]
-        real = test[rows[0]], train[rows[1]]
-        measured = {}
+        real = drawn_at_random(test, len(samples), 0)
+        fresh, again = drawn_at_random(train, 2 * len(samples), 1).split(len(samples))
+        found = {}
         for short, view in {"classifier": classifier_view(), "pixels": principal_view(train)}.items():
-            sets = (view(x) for x in (samples, *real))
-            measured[short] = frechet_distance(*sets, generator=generator(SEED, 5))
+            sets = (view(real), view(again))
+            found[short] = tuple(
+                frechet_distance(view(x), *sets, generator=generator(SEED, 5)).value for x in (samples, fresh)
+            )
     return {
-        name: {"distance": round(m.value, 4), "floor": round(m.floor, 4), "floors": round(m.ratio, 2)}
-        for name, m in measured.items()
+        name: {"distance": round(value, 4), "floor": round(floor, 4), "floors": round(value / floor, 2)}
+        for name, (value, floor) in found.items()
     }
+
+
+def drawn_at_random(x: Tensor, n: int, stream: int) -> Tensor:
+    """n rows of x, in a random order, since MNIST is ordered by writer."""
+    return x[torch.randperm(len(x), generator=generator(SEED, 4, stream))[:n]]
 
 
 # The report

@@ -38,7 +38,10 @@ needs_make = pytest.mark.skipif(os.name == "nt" or shutil.which("make") is None,
 
 def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     command = ["make", *arguments, *(f"{name}={value}" for name, value in variables.items())]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    alone = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+    }  # `make test` is above us
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=alone)
 
 
 # --- make lab --------------------------------------------------------------------------------------------------------

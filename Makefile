@@ -21,6 +21,9 @@ PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3
 UNSUITABLE = minidiff needs Python 3.11, 3.12, 3.13 or 3.14, but $(PYTHON) is \
 	"$(shell $(PYTHON) --version 2>&1 || :)". Name another: make lab PYTHON=python3.12
 
+# a process for each core, up to four, with one thread each; a file of tests stays in one, and so do its fixtures
+SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 NOTEBOOKS =
 FILES = $(if $(NOTEBOOKS),$(sort $(foreach n,$(NOTEBOOKS),$(or $(wildcard notebooks/$(n)*.ipynb),\
 	$(error no notebook begins with $(n))))),notebooks)
@@ -44,7 +47,7 @@ test: $(INSTALLED)  ## check it all: style, unit tests, then every notebook agai
 	@trap 'exit 130' INT; failed=; \
 	$(RUN) ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) ruff format --check . || failed="$$failed ruff-format"; \
-	$(RUN) pytest tests --seed=$(SEED) --cov=minidiff || failed="$$failed unit-tests"; \
+	$(RUN) pytest tests --seed=$(SEED) $(SIDE_BY_SIDE) --cov=minidiff || failed="$$failed unit-tests"; \
 	$(RUN) pytest $(FILES) -p tests.tools.nbval_report \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 240 || failed="$$failed notebooks"; \
 	test -z "$$failed" || { echo "not passed:$$failed"; exit 1; }

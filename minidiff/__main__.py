@@ -33,7 +33,7 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def seed(text: str) -> int:
+def from_zero(text: str) -> int:
     """A whole number >= 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number >= 0, but is {text!r}")
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     length.add_argument("--minutes", type=positive, help="as many steps as fit, by a short measurement")
     command.add_argument("--batch", type=whole, help="samples in a batch, those of all workers together")
     command.add_argument("--lr", type=positive, help="the largest learning rate")
-    command.add_argument("--seed", type=seed, help="the same seed gives the same network (default: 0)")
+    command.add_argument("--seed", type=from_zero, help="the same seed gives the same network (default: 0)")
     command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     command.add_argument("--precision", choices=["float32", "bfloat16"], help="default: whichever is faster here")
     command.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster steps")
@@ -99,11 +99,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--n", type=whole, default=64 if name == "sample" else None, help="how many samples")
         command.add_argument("--steps", type=whole, default=50, help="steps of the sampler (default: 50)")
         command.add_argument("--sampler", choices=SAMPLERS, default="ancestral", help="default: ancestral")
-        command.add_argument("--seed", type=seed, default=0, help="default: 0")
+        command.add_argument("--seed", type=from_zero, default=0, help="default: 0")
         command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
         command.set_defaults(run=run)
         if name == "sample":
-            command.add_argument("--out", type=npz, required=True, help="a .npz file that will hold x, (N, *D)")
+            command.add_argument("--out", type=npz, required=True, help="a .npz file: x, (N, *D), and labels y")
+            command.add_argument("--label", type=from_zero, help="draw only this digit (default: all in turn)")
         else:
             command.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     return top
@@ -155,9 +156,9 @@ def run_sample(options: argparse.Namespace) -> int:
 
     if options.out.is_dir():
         raise Refused(f"--out must be a file, but {options.out} is a folder")
-    x, _ = drawn(options)
+    x, y, _ = drawn(options)
     content = io.BytesIO()
-    np.savez(content, x=x.numpy())
+    np.savez(content, x=x.numpy(), **({} if y is None else {"y": y.numpy()}))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_file(options.out, content.getvalue())
     print(f"wrote {options.out}: x {tuple(x.shape)}")
@@ -167,7 +168,7 @@ def run_sample(options: argparse.Namespace) -> int:
 def run_evaluate(options: argparse.Namespace) -> int:
     from minidiff.runs import evaluate
 
-    x, data = drawn(options)
+    x, _, data = drawn(options)
     measured = evaluate(x, data, seed=options.seed)
     if options.json:
         numbers = {name: {**value._asdict(), "ratio": value.ratio} for name, value in measured.items()}
@@ -181,9 +182,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 
 def drawn(options: argparse.Namespace):
-    """Samples of a checkpoint, and the name of its data."""
+    """Samples of a checkpoint, their labels if it knows any, and the name of its data."""
+    import torch
+
     from minidiff import samplers
-    from minidiff.runs import check_evaluation, load_run, sample, sampling_times
+    from minidiff.runs import check_evaluation, classes_of, kind_of, load_run, sample
     from minidiff.workers import local_device
 
     device = local_device(options.device)
@@ -193,11 +196,28 @@ def drawn(options: argparse.Namespace):
         options.n = options.n or (200 if data == "digits" else 2000)
         check_evaluation(options.n, data)
     sampler = {"ancestral": samplers.ancestral, "ddim": samplers.ddim}[options.sampler]
-    times = sampling_times(data, options.steps)
-    x = sample(net.to(device), data, options.n, times=times, sampler=sampler, seed=options.seed)
+    y, times = labels(options, classes_of(card)), torch.linspace(1, 0, options.steps + 1)
+    how = {"kind": kind_of(card), "times": times, "sampler": sampler, "seed": options.seed}
+    x = sample(net.to(device), data, options.n, y, **how)
     if not bool(x.isfinite().all()):
         raise FloatingPointError(f"the network in {options.checkpoint} draws NaN or infinite values: train it again")
-    return x, data
+    return x, y, data
+
+
+def labels(options: argparse.Namespace, classes: int):
+    """The labels to draw: the one asked for, else all that the network knows in turn; None if it knows none."""
+    import torch
+
+    from minidiff.runs import even_labels
+    from minidiff.workers import Refused
+
+    wanted = getattr(options, "label", None)
+    if wanted is None:
+        return even_labels(options.n, classes)
+    if wanted >= classes:
+        known = f"the labels 0 to {classes - 1}" if classes else "no labels"
+        raise Refused(f"--label must be one that the network knows, but is {wanted}, and it knows {known}")
+    return torch.full((options.n,), wanted)
 
 
 def complain(line: str) -> int:

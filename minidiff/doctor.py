@@ -198,10 +198,10 @@ def threads() -> Iterator[Finding]:
 
 def bfloat16() -> Iterator[Finding]:
     """Whether the course's digit network learns faster in bfloat16: measured, since few laptops have it built in."""
-    from minidiff.recipes import KIND, PATH, digit_network
-    from minidiff.training import Batch, denoising_objective
+    from minidiff.recipes import digit_network, digit_objective
+    from minidiff.training import Batch
 
-    net, loss, source = digit_network(), denoising_objective(PATH, KIND), minidiff.generator(0)
+    net, loss, source = digit_network(), digit_objective(), minidiff.generator(0)
     x = 2 * torch.rand(32, 1, 28, 28, generator=source) - 1
 
     def timed(x: torch.Tensor, dtype: torch.dtype) -> float:

@@ -1,8 +1,8 @@
 """The trained networks that come with the course, each made from nothing. Taught in notebooks 13 and 14.
 
     python -m minidiff.recipes mnist-classifier          about 2 minutes on two CPU cores
-    python -m minidiff.recipes mnist-ddpm                about 40 minutes on one CPU core
-    python -m minidiff.recipes mnist-ddpm-labels         the same, and it knows which digit it draws; about 20 minutes
+    python -m minidiff.recipes mnist-ddpm                about 20 minutes on two CPU cores
+    python -m minidiff.recipes mnist-ddpm-labels         the same, and it knows which digit it draws
     python -m minidiff.recipes mnist-classifier-noisy    recognises noisy digits, for classifier guidance; 5 minutes
     python -m minidiff.recipes picture                   the picture at the head of the README, in data/
 
@@ -26,7 +26,7 @@ from minidiff import generator
 from minidiff._tensors import expand, noise_like, per_sample
 from minidiff.checkpoints import checkpoint_folder, load_weights, save_weights
 from minidiff.data import Images, mnist
-from minidiff.denoisers import from_network, guided
+from minidiff.denoisers import Denoiser, from_network, guided
 from minidiff.exact import GaussianMixture, mixture_denoiser
 from minidiff.metrics import Measurement, frechet_distance
 from minidiff.networks import Classifier, NoisyClassifier, ResidualBlock, SelfAttention, UNet, initialised
@@ -36,8 +36,10 @@ from minidiff.samplers import State, ancestral, ddim, last
 from minidiff.schedules import cosine
 from minidiff.targets import LARGEST_LOG_SNR
 from minidiff.training import (
+    ALL_ROWS,
     EMA,
     Batch,
+    Loss,
     TrainStep,
     batches,
     denoising_objective,
@@ -54,9 +56,10 @@ __all__ = [
     "classifier_training",
     "digit_distance",
     "digit_network",
+    "digit_objective",
     "digit_optimizer",
     "digit_training",
-    "falling_times",
+    "digit_weight",
     "load_classifier",
     "load_digit_network",
     "load_labelled_digit_network",
@@ -64,14 +67,14 @@ __all__ = [
     "main",
     "noisy_classification_loss",
     "noisy_classifier_training",
-    "noisy_times",
     "picture",
     "sample_digits",
     "sample_labelled_digits",
 ]
 
-# The DDPM: the cosine path, with the network predicting v. Both ends of that path are well behaved.
-PATH, KIND = cosine(), "v"
+# The DDPM: the cosine path, whose ends are both well behaved, with a network that predicts the clean digit.
+PATH, KIND = cosine(), "x0"
+LARGEST_WEIGHT = 20.0
 FEATURE_CHUNK = 500
 SAMPLING_CHUNK = 250
 
@@ -152,16 +155,23 @@ def load_noisy_classifier() -> NoisyClassifier:
 # The DDPM
 
 
-def noisy_times(n: int, path: GaussianPath, generator: torch.Generator) -> Tensor:
-    """Draw n times with t^2 evenly spread: twice as many as uniform ones near t = 1, few near 0. Returns (n,).
+def digit_weight(path: GaussianPath, t: Tensor) -> Tensor:
+    """1 / sigma^2, at most 20: it makes the square error of x0 that of v. (B,) -> (B,).
 
-    A digit takes shape at much noise, and that is where a network has most to learn. Notebook 13 measures it.
+    Where a guess of x0 is off by d, the v that follows from it is off by d / sigma (Salimans & Ho 2022, section 4; it
+    takes alpha^2 + sigma^2 = 1). So the network may say one thing and the loss judge another (Li & He 2025, arXiv
+    2511.13720). Notebook 13.
     """
-    return spread_times(n, path, generator).sqrt()
+    return path.sigma(t).square().reciprocal().clamp(max=LARGEST_WEIGHT)
+
+
+def digit_objective(*, label_dropout: float = 0.0, rows: slice = ALL_ROWS) -> Loss:
+    """What the DDPM learns by: it predicts x0, and is judged as if it predicted v. See `denoising_objective`."""
+    return denoising_objective(PATH, KIND, weight=digit_weight, label_dropout=label_dropout, rows=rows)
 
 
 def digit_network(seed: int = 0, classes: int = 0) -> UNet:
-    """The U-Net of notebook 13, at its random start. With `classes`, that of notebook 14."""
+    """The U-Net of notebook 13, at its random start. classes: how many labels it knows; the notebook's knows ten."""
     return initialised(lambda: UNet(widths=(64, 128), blocks=1, patch=2, classes=classes), generator(seed))
 
 
@@ -197,13 +207,12 @@ def digit_training(
 
     The same code makes notebook 13's live model and the shipped one; they differ in these numbers only.
     """
-    objective = denoising_objective(PATH, KIND, noisy_times, label_dropout=label_dropout)
     optimizer = digit_optimizer(net, learning_rate)
     ema = EMA(net, decay)
     return ema, train(
         net,
         batches(x, y, batch_size=batch_size, steps=steps, seed=seed),
-        objective,
+        digit_objective(label_dropout=label_dropout),
         optimizer,
         generator=generator(seed, 2),
         schedule=warmup_cosine(optimizer, steps=steps, warmup=min(200, steps // 10)),
@@ -224,40 +233,45 @@ def load_labelled_digit_network() -> tuple[UNet, dict]:
     return net, load_weights(checkpoint_folder("mnist-ddpm-labels"), net)
 
 
-def falling_times(steps: int) -> Tensor:
-    """Times from 1 to 0, (steps + 1,), that spend most steps where digits take shape, at much noise.
-
-    Equal steps in t^2, the law of `noisy_times`: where the network learns most, a coarse walk goes wrong first.
-    """
-    return torch.linspace(1, 0, steps + 1).sqrt()
-
-
 def sample_digits(
     net: nn.Module, n: int, *, steps: int, seed: int, side: int = 28, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Draw n images, (n, 1, side, side), by DDPM's sampler in a few steps, with a progress bar."""
-    source, denoise, parts = generator(seed, 3), from_network(net, PATH, KIND), []
-    for x in tqdm(PATH.prior((n, 1, side, side), source).split(SAMPLING_CHUNK), desc="sampling", unit="batch"):
-        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
-            parts.append(last(ancestral(denoise, PATH, x, falling_times(steps), generator=source)))
-    return torch.cat(parts)
+    return _drawn(lambda rows: from_network(net, PATH, KIND), n, steps, seed, side, dtype)
 
 
 def sample_labelled_digits(
-    net: nn.Module, y: Tensor, *, w: float = 1.0, steps: int, seed: int, side: int = 28
+    net: nn.Module,
+    y: Tensor,
+    *,
+    w: float = 1.0,
+    steps: int,
+    seed: int,
+    side: int = 28,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Draw one image for each label of y, (n,), by classifier-free guidance at weight w. Notebook 14.
+    """Draw one image for each label of y, (n,), by classifier-free guidance at weight w. Notebooks 13 and 14.
 
     w = 1 is plain conditional sampling and asks the network once a step; any other w asks twice.
     """
+
+    def denoiser(rows: slice) -> Denoiser:
+        labelled = from_network(net, PATH, KIND, y[rows])
+        return labelled if w == 1 else guided(labelled, from_network(net, PATH, KIND), w)
+
+    return _drawn(denoiser, len(y), steps, seed, side, dtype)
+
+
+def _drawn(
+    denoiser: Callable[[slice], Denoiser], n: int, steps: int, seed: int, side: int, dtype: torch.dtype
+) -> Tensor:
+    """n images, a chunk at a time, each by the denoiser of its rows. (n, 1, side, side)."""
     source, parts = generator(seed, 3), []
-    noise = PATH.prior((len(y), 1, side, side), source)
-    pairs = list(zip(noise.split(SAMPLING_CHUNK), y.split(SAMPLING_CHUNK), strict=True))
-    for x, labels in tqdm(pairs, desc="sampling", unit="batch"):
-        denoise = from_network(net, PATH, KIND, labels)
-        if w != 1:
-            denoise = guided(denoise, from_network(net, PATH, KIND), w)
-        parts.append(last(ancestral(denoise, PATH, x, falling_times(steps), generator=source)))
+    noise, times = PATH.prior((n, 1, side, side), source), torch.linspace(1, 0, steps + 1)
+    for begin in tqdm(range(0, n, SAMPLING_CHUNK), desc="sampling", unit="batch"):
+        rows = slice(begin, begin + SAMPLING_CHUNK)
+        with torch.autocast(noise.device.type, dtype, enabled=dtype != torch.float32):
+            parts.append(last(ancestral(denoiser(rows), PATH, noise[rows], times, generator=source)))
     return torch.cat(parts)
 
 
@@ -277,8 +291,8 @@ def digit_distance(samples: Tensor, test: Tensor, classifier: Classifier, *, see
 # The command
 
 CLASSIFIER_STEPS = 3 * 468  # three epochs
-DDPM_RECIPE = {"steps": 18000, "batch_size": 64, "learning_rate": 5e-3, "decay": 0.999, "seed": 0}
-LABELS_RECIPE = {**DDPM_RECIPE, "steps": 9000, "label_dropout": 0.1}
+DDPM_RECIPE = {"steps": 7500, "batch_size": 128, "learning_rate": 1e-2, "decay": 0.995, "seed": 0}
+LABELS_RECIPE = {**DDPM_RECIPE, "label_dropout": 0.1}
 NOISY_CLASSIFIER_STEPS = 5 * 468
 DISTANCE_SAMPLES, DISTANCE_STEPS = 2000, 50
 
@@ -370,7 +384,7 @@ def make_labelled_ddpm(out: Path, steps: int | None = None) -> dict:
     recipe = {**LABELS_RECIPE, "steps": steps or LABELS_RECIPE["steps"]}
     classes = 10
     net, images = digit_network(classes=classes), mnist("train")
-    dtype = faster_dtype(net, images.x[: recipe["batch_size"]], denoising_objective(PATH, KIND))
+    dtype = faster_dtype(net, images.x[: recipe["batch_size"]], digit_objective())
     ema, running = digit_training(net, images.x, images.y, **recipe, dtype=dtype)
     seconds = run(running, recipe["steps"])
     y, classifier = torch.arange(DISTANCE_SAMPLES) % 10, load_classifier()
@@ -385,14 +399,14 @@ def make_labelled_ddpm(out: Path, steps: int | None = None) -> dict:
         "samples": distance.samples,
         "sampling steps": DISTANCE_STEPS,
     }
-    return write(out, ema, {**recipe, "classes": classes, "precision": str(dtype)}, seconds, result)
+    return write(out, ema, {**recipe, "classes": classes, "kind": KIND, "precision": str(dtype)}, seconds, result)
 
 
 def make_ddpm(out: Path, steps: int | None = None) -> dict:
     """Train the DDPM, measure it, and write it. Returns its card."""
     recipe = {**DDPM_RECIPE, "steps": steps or DDPM_RECIPE["steps"]}
     net, x = digit_network(), mnist("train").x
-    dtype = faster_dtype(net, x[: recipe["batch_size"]], denoising_objective(PATH, KIND))
+    dtype = faster_dtype(net, x[: recipe["batch_size"]], digit_objective())
     ema, running = digit_training(net, x, **recipe, dtype=dtype)
     seconds = run(running, recipe["steps"])
     samples = sample_digits(ema.net, DISTANCE_SAMPLES, steps=DISTANCE_STEPS, seed=0, dtype=dtype)
@@ -403,7 +417,7 @@ def make_ddpm(out: Path, steps: int | None = None) -> dict:
         "samples": distance.samples,
         "sampling steps": DISTANCE_STEPS,
     }
-    return write(out, ema, {**recipe, "precision": str(dtype)}, seconds, result)
+    return write(out, ema, {**recipe, "kind": KIND, "precision": str(dtype)}, seconds, result)
 
 
 def run(running: Iterator[TrainStep], steps: int) -> float:

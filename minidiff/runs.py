@@ -52,22 +52,22 @@ from minidiff.checkpoints import (
     take,
     write_file,
 )
-from minidiff.data import checkerboard, digits, mnist, moons, swiss_roll
+from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
 from minidiff.denoisers import from_network
 from minidiff.metrics import Measurement, energy_distance, frechet_distance, sliced_wasserstein
 from minidiff.networks import MLP, UNet, initialised
 from minidiff.recipes import (
-    DDPM_RECIPE,
     KIND,
+    LABELS_RECIPE,
     PATH,
     classifier_features,
     digit_network,
+    digit_objective,
     digit_optimizer,
-    falling_times,
     load_classifier,
-    noisy_times,
 )
 from minidiff.samplers import State, ddim, last
+from minidiff.targets import Target
 from minidiff.training import (
     EMA,
     Batch,
@@ -76,7 +76,6 @@ from minidiff.training import (
     denoising_objective,
     faster_dtype,
     fresh_batches,
-    spread_times,
     train,
     warmup_cosine,
 )
@@ -87,10 +86,12 @@ __all__ = [
     "Recipe",
     "Wish",
     "check_evaluation",
+    "classes_of",
     "evaluate",
+    "even_labels",
+    "kind_of",
     "load_run",
     "sample",
-    "sampling_times",
     "train_in",
 ]
 
@@ -99,8 +100,9 @@ DATA = [*POINTS, "digits", "mnist"]
 DEFAULTS = {  # steps, batch size, learning rate, decay of the moving average
     **{name: (4000, 512, 5e-3, 0.999) for name in POINTS},
     "digits": (1500, 64, 5e-3, 0.995),
-    "mnist": tuple(DDPM_RECIPE[key] for key in ("steps", "batch_size", "learning_rate", "decay")),
+    "mnist": tuple(LABELS_RECIPE[key] for key in ("steps", "batch_size", "learning_rate", "decay")),
 }
+CLASSES = {"mnist": 10}  # labels that a network is told; of the other data it is told none
 LOG = "log.jsonl"
 REPORT_EVERY = 10  # steps between two looks at the loss: a GPU is not waited for in between
 SAVE_SECONDS = 60.0
@@ -121,6 +123,8 @@ class Recipe(NamedTuple):
     seed: int
     seed_shift: str  # MINIDIFF_SEED
     precision: str  # float32 or bfloat16, asked for or measured to be faster where the training began
+    classes: int = 0  # labels that the network is told
+    kind: Target = "v"  # what the network predicts; these two have the values of trainings from before they were here
 
 
 class Wish(NamedTuple):
@@ -145,12 +149,13 @@ ASKED_BY = {  # what a person says to set a part of the recipe
 # What is trained
 
 
-def images(name: str) -> Tensor:
-    """The training images of a data set, (N, 1, H, W). Every third of the 8x8 digits is kept for the test."""
+def images(name: str) -> Images:
+    """The training images of a data set. Every third of the 8x8 digits is kept for the test."""
     if name == "mnist":
-        return mnist("train").x
-    x = digits().x
-    return x[torch.arange(len(x)) % 3 != 2]
+        return mnist("train")
+    x, y = digits()
+    kept = torch.arange(len(x)) % 3 != 2
+    return Images(x[kept], y[kept])
 
 
 def test_images(name: str) -> Tensor:
@@ -174,7 +179,7 @@ def network(name: str, seed: int, classes: int = 0) -> nn.Module:
 
 def assembled(recipe: Recipe, device: torch.device) -> Training:
     """A training before its first step."""
-    net = network(recipe.data, recipe.seed).to(device)
+    net = network(recipe.data, recipe.seed, recipe.classes).to(device)
     rate = recipe.learning_rate
     if recipe.data in POINTS:
         optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0, fused=True)
@@ -187,25 +192,30 @@ def assembled(recipe: Recipe, device: torch.device) -> Training:
 def running(
     training: Training,
     recipe: Recipe,
-    x: Tensor | None,
+    train_set: Images | None,
     *,
     start: int = 0,
     workers: Workers | None = None,
     compiled: bool = False,
 ) -> Iterator[TrainStep]:
-    """The steps of a training from `start` on. x: the training images, on the device; None for points."""
+    """The steps of a training from `start` on. train_set: on the device; None for points."""
     workers, device = workers or Workers(), next(training.net.parameters()).device
     span = {"batch_size": recipe.batch_size, "steps": recipe.steps, "seed": recipe.seed, "start": start}
-    if x is None:
+    if train_set is None:
         drawn = fresh_batches(POINTS[recipe.data], **span)
         data: Iterator[Batch] = (Batch(batch.x0.to(device)) for batch in drawn)
     else:
-        data = batches(x, **span)
+        data = batches(train_set.x, train_set.y if recipe.classes else None, **span)
+    if recipe.kind == KIND:
+        dropout = LABELS_RECIPE["label_dropout"] if recipe.classes else 0.0
+        objective = digit_objective(label_dropout=dropout, rows=workers.rows)
+    else:
+        objective = denoising_objective(PATH, recipe.kind, rows=workers.rows)
     net = workers.replicated(training.net)
     return train(
         torch.compile(net) if compiled else net,
         data,
-        denoising_objective(PATH, KIND, spread_times if x is None else noisy_times, rows=workers.rows),
+        objective,
         training.optimizer,
         generator=training.generator,
         schedule=training.schedule,
@@ -219,7 +229,9 @@ def running(
 # How a training begins
 
 
-def begin(folder: Path, wish: Wish, *, resume: bool, x: Tensor | None, device: torch.device, count: int) -> Snapshot:
+def begin(
+    folder: Path, wish: Wish, *, resume: bool, train_set: Images | None, device: torch.device, count: int
+) -> Snapshot:
     """What to start from: the newest whole snapshot of the folder, or a new recipe.
 
     Raises Refused where the folder holds something else than what is asked for.
@@ -228,7 +240,7 @@ def begin(folder: Path, wish: Wish, *, resume: bool, x: Tensor | None, device: t
     if snapshot is None:
         if (folder / WEIGHTS).exists() or (folder / LOG).exists():
             raise Refused(f"{folder} holds weights or a log, and no training to go on with: choose another folder")
-        recipe = new_recipe(wish, x, device, count)
+        recipe = new_recipe(wish, train_set, device, count)
         blank = {"step": 0, "seconds": 0.0, "losses": [], "device": device.type}
         return Snapshot({}, {"recipe": recipe._asdict(), **blank})
     recipe, step = Recipe(**snapshot.record["recipe"]), snapshot.record["step"]
@@ -250,7 +262,7 @@ def begin(folder: Path, wish: Wish, *, resume: bool, x: Tensor | None, device: t
     return snapshot
 
 
-def new_recipe(wish: Wish, x: Tensor | None, device: torch.device, count: int) -> Recipe:
+def new_recipe(wish: Wish, train_set: Images | None, device: torch.device, count: int) -> Recipe:
     """Fill in what was not asked for: by the data set's defaults, and by measuring this machine."""
     steps, batch_size, learning_rate, decay = DEFAULTS[wish.data]
     recipe = Recipe(
@@ -262,26 +274,30 @@ def new_recipe(wish: Wish, x: Tensor | None, device: torch.device, count: int) -
         wish.seed or 0,
         seed_shift(),
         wish.precision or "float32",
+        CLASSES.get(wish.data, 0),
+        "v" if wish.data in POINTS else KIND,
     )
     if recipe.batch_size % count:
         raise Refused(f"--batch must be a multiple of the {count} workers, but is {recipe.batch_size}")
-    if x is not None and recipe.batch_size > len(x):
-        raise Refused(f"--batch must be at most {len(x)}, the number of training images, but is {recipe.batch_size}")
-    if x is not None and wish.precision is None:
+    if train_set is not None and recipe.batch_size > len(train_set.x):
+        raise Refused(
+            f"--batch must be at most {len(train_set.x)}, the number of training images, but is {recipe.batch_size}"
+        )
+    if train_set is not None and wish.precision is None:
         say("measuring which precision is faster here")
         net = network(recipe.data, recipe.seed).to(device)
-        dtype = faster_dtype(net, x[:MEASURED_IMAGES], denoising_objective(PATH, KIND))
+        dtype = faster_dtype(net, train_set.x[:MEASURED_IMAGES], digit_objective())
         recipe = recipe._replace(precision=str(dtype).removeprefix("torch."))
     if wish.minutes is not None:
-        seconds = seconds_per_step(recipe._replace(batch_size=recipe.batch_size // count), x, device)
+        seconds = seconds_per_step(recipe._replace(batch_size=recipe.batch_size // count), train_set, device)
         recipe = recipe._replace(steps=max(10, round(60 * wish.minutes / seconds)))
         say(f"{wish.minutes:g} minutes are about {recipe.steps} steps of {seconds:.3g} s here")
     return recipe
 
 
-def seconds_per_step(recipe: Recipe, x: Tensor | None, device: torch.device) -> float:
+def seconds_per_step(recipe: Recipe, train_set: Images | None, device: torch.device) -> float:
     """Measure for two seconds what a step takes, on a training that is thrown away."""
-    alike = running(assembled(recipe, device), recipe, x)
+    alike = running(assembled(recipe, device), recipe, train_set)
     before = next(alike)  # the first steps are slower
     start = time.perf_counter()
     while time.perf_counter() - start < 2 and (report := next(alike, None)):
@@ -317,7 +333,7 @@ def train_in(
     Ctrl-C and SIGTERM end it after the next report, with everything saved. Raises FloatingPointError where the loss is
     no longer finite or explodes, WorkerLost where another worker has gone: the last snapshot then stands.
     """
-    x = None if wish.data in POINTS else images(wish.data).to(device)
+    train_set = None if wish.data in POINTS else Images(*(part.to(device) for part in images(wish.data)))
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(joined(device))
         stop = stack.enter_context(stopping())  # from here on, since what is imported may swallow a KeyboardInterrupt
@@ -326,7 +342,7 @@ def train_in(
             if folder.exists() and not folder.is_dir():
                 raise Refused(f"--out must be a folder, but {folder} is a file")
             stack.enter_context(sole_writer(folder))
-            return packed(begin(folder, wish, resume=resume, x=x, device=device, count=workers.count))
+            return packed(begin(folder, wish, resume=resume, train_set=train_set, device=device, count=workers.count))
 
         snapshot = read_snapshot(workers.from_lead(first))
         recipe, record = Recipe(**snapshot.record["recipe"]), snapshot.record
@@ -345,7 +361,7 @@ def train_in(
             if workers.lead:
                 say(f"the training in {folder} is complete: all {recipe.steps} steps are made")
             return True
-        steps = running(training, recipe, x, start=record["step"], workers=workers, compiled=compiled)
+        steps = running(training, recipe, train_set, start=record["step"], workers=workers, compiled=compiled)
         return follow(steps, training, folder, recipe, record, workers, stop, save_seconds)
 
 
@@ -469,7 +485,8 @@ def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
     from minidiff import plots  # here, since only the lead draws
 
     n = 2000 if recipe.data in POINTS else 40
-    x = sample(training.ema.net, recipe.data, n, times=sampling_times(recipe.data, 25), sampler=ddim, seed=0)
+    y, times = even_labels(n, recipe.classes), torch.linspace(1, 0, 26)
+    x = sample(training.ema.net, recipe.data, n, y, kind=recipe.kind, times=times, sampler=ddim, seed=0)
     figure, axes = plots.panels(titles=[f"{recipe.data}, step {step}"])
     if recipe.data in POINTS:
         plots.points(axes[0], x, colour=plots.LEARNED)
@@ -575,27 +592,51 @@ def load_run(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     data = card.get("data")
     if data not in DATA:
         raise Refused(f"{folder / CARD} must name its data, one of {', '.join(DATA)}, but says {data!r}")
-    recipe = card.get("recipe")
-    classes = recipe.get("classes", 0) if isinstance(recipe, dict) else 0
-    net = network(data, 0, classes).eval().requires_grad_(False)
+    net = network(data, 0, classes_of(card)).eval().requires_grad_(False)
     return net, load_weights(folder, net)
 
 
-def sampling_times(data: str, steps: int) -> Tensor:
-    """Times from 1 to 0, (steps + 1,): even ones for points, more at much noise for images."""
-    return torch.linspace(1, 0, steps + 1) if data in POINTS else falling_times(steps)
+def classes_of(card: dict[str, Any]) -> int:
+    """How many labels the network of a card knows, 0 if none."""
+    return recipe_of(card).get("classes", 0)
+
+
+def kind_of(card: dict[str, Any]) -> Target:
+    """What the network of a card predicts; v where the card is from before it could be anything else."""
+    return recipe_of(card).get("kind", "v")
+
+
+def recipe_of(card: dict[str, Any]) -> dict[str, Any]:
+    recipe = card.get("recipe")
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def even_labels(n: int, classes: int) -> Tensor | None:
+    """0, 1, 2, ... in turn, (n,), for a network that knows labels; None for one that does not."""
+    return torch.arange(n) % classes if classes else None
 
 
 def sample(
-    net: nn.Module, data: str, n: int, *, times: Tensor, sampler: Callable[..., Iterator[State]], seed: int
+    net: nn.Module,
+    data: str,
+    n: int,
+    y: Tensor | None = None,
+    *,
+    kind: Target,
+    times: Tensor,
+    sampler: Callable[..., Iterator[State]],
+    seed: int,
 ) -> Tensor:
-    """Draw n samples, (n, *D), in the units of the data, on the CPU. sampler: `ancestral` or `ddim`."""
-    device = next(net.parameters()).device
-    denoise, parts = from_network(net, PATH, KIND), []
+    """Draw n samples, (n, *D), in the units of the data, on the CPU. sampler: `ancestral` or `ddim`.
+
+    y: the label of each, (n,), for a network that knows labels. kind: what the network predicts.
+    """
+    device, parts = next(net.parameters()).device, []
     at_once = 5000 if data in POINTS else 250
     with tqdm(total=n, desc="sampling", unit="sample", disable=n <= at_once or not sys.stderr.isatty()) as bar:
         for part in range(0, n, at_once):
             source = generator(seed, 3, part, device=device)
+            denoise = from_network(net, PATH, kind, None if y is None else y[part : part + at_once].to(device))
             start = PATH.prior((min(at_once, n - part), *sample_shape(data)), source)
             parts.append(last(sampler(denoise, PATH, start, times, generator=source)).cpu())
             bar.update(len(parts[-1]))
@@ -622,7 +663,7 @@ def evaluate(samples: Tensor, data: str, *, seed: int) -> dict[str, Measurement]
     measured = {}
     for name, features in [
         ("classifier", classifier_view()),
-        ("50 principal components", principal_view(images(data))),
+        ("50 principal components", principal_view(images(data).x)),
     ]:
         parts = (features(samples), features(real), features(again))
         measured[f"Frechet distance, {name}"] = frechet_distance(*parts, generator=source)

@@ -16,7 +16,8 @@ import minidiff
 from tests.cases import PlugPulled
 
 matplotlib.use("Agg")
-torch.set_num_threads(min(2, torch.get_num_threads()))  # small tensors; and OMP_NUM_THREADS=1 stays 1
+SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ  # set where pytest-xdist runs tests in several processes
+torch.set_num_threads(1 if SIDE_BY_SIDE else min(2, torch.get_num_threads()))  # OMP_NUM_THREADS=1 stays 1
 hypothesis.settings.register_profile("minidiff", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("minidiff")
 

@@ -1,5 +1,6 @@
 """The benchmarks run, count what they claim to count, and compare like with like."""
 
+import json
 import time
 from functools import partial
 
@@ -133,6 +134,15 @@ def test_each_budget_is_trained_once_and_measured_once(bench, falls):
     assert len(begun) == (4 if falls else 2)  # what was trained with other settings does not count
 
 
+def test_of_samplers_that_come_about_as_near_the_quickest_is_taken():
+    def tried(sampler, floors, speed):
+        return {"sampler": sampler, "classifier": {"floors": floors}, "images per second": speed}
+
+    few, more, most = tried("few", 3.4, 100), tried("more", 3.2, 50), tried("most", 3.0, 5)
+    assert quality.best_of_tried([few, more, most]) == "more"
+    assert quality.best_of_tried([most]) == "most"
+
+
 def test_a_training_that_is_cut_off_is_made_again_and_finished_ones_stay(bench):
     begun = []
     contender = counting(True, begun)
@@ -147,6 +157,23 @@ def test_a_training_that_is_cut_off_is_made_again_and_finished_ones_stay(bench):
     assert len(begun) == 1 and (bench.trained("counter", "float32", 0.1) / "card.json").exists()
     bench.train("counter", contender, "float32")
     assert len(begun) == 2
+
+
+def test_the_second_precision_gets_fewer_budgets_and_the_best_of_both_draws_many(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "contenders", lambda: {"counter": lambda: counting(False, [])})
+    monkeypatch.setattr(quality, "precisions_worth", lambda asked, images: asked)
+    monkeypatch.setattr(quality, "figure_of", lambda results: None)
+    monkeypatch.setattr(quality.plots, "png", lambda figure: b"")
+    places = ["--folder", str(tmp_path / "pieces"), "--out", str(tmp_path / "report")]
+    numbers = ["--budgets", "1", "2", "--second-budgets", "1", "--n", "6", "--tryout", "2", "--last", "9"]
+    quality.main(["--contenders", "counter", *numbers, *places])
+    report = json.loads((tmp_path / "report" / "time-to-quality.json").read_text())
+    first, second = report["results"]
+    assert [first["precision"], second["precision"]] == ["bfloat16", "float32"]
+    assert [row["budget"] for row in first["rows"]] == [1, 2] and [row["budget"] for row in second["rows"]] == [1]
+    assert second["samplers tried"] == [] and second["rows"][0]["drawn"]["sampler"] == "narrow"
+    ends = [result["at the end"] for result in (first, second) if "at the end" in result]
+    assert len(ends) == 1 and ends[0]["n"] == 9 and ends[0]["sampler"] == "narrow"
 
 
 def test_many_samples_are_held_against_what_training_images_score(monkeypatch):

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from minidiff import __main__ as command_line
-from minidiff import runs
-from minidiff.checkpoints import load_weights, save_snapshot
-from minidiff.data import digits, find_mnist, moons
+from minidiff import recipes, runs
+from minidiff.checkpoints import load_weights, save_snapshot, save_weights
+from minidiff.data import digits, find_mnist, mnist, moons
 from minidiff.denoisers import from_network
 from minidiff.networks import MLP, initialised
 from minidiff.samplers import ancestral, ddim, last
@@ -626,9 +626,12 @@ def test_principal_components_are_scikit_learn_s(make_generator):
 
 
 def test_held_out_digits_are_never_trained_on():
-    train_rows = {tuple(row.tolist()) for row in runs.images("digits").flatten(1)}
+    train_rows = {tuple(row.tolist()) for row in runs.images("digits").x.flatten(1)}
     held_out = runs.test_images("digits")
-    assert len(held_out) == runs.HELD_OUT["digits"] and len(runs.images("digits")) == 1198
+    assert (
+        len(held_out) == runs.HELD_OUT["digits"]
+        and len(runs.images("digits").x) == len(runs.images("digits").y) == 1198
+    )
     assert not any(tuple(row.tolist()) in train_rows for row in held_out.flatten(1))
 
 
@@ -649,5 +652,86 @@ def test_mnist_runs_on_the_command_line_too(tmp_path):
     assert steps_of(folder) == [10, 11] and (folder / "samples-000011.png").exists()
     net, card = runs.load_run(folder)
     assert card["data"] == "mnist" and card["recipe"]["precision"] in ("float32", "bfloat16")
-    x = runs.sample(net, "mnist", 2, times=runs.sampling_times("mnist", 2), sampler=ddim, seed=0)
+    assert runs.classes_of(card) == card["recipe"]["classes"] == 10
+    assert runs.kind_of(card) == card["recipe"]["kind"] == "x0"
+    how = {"kind": "x0", "times": torch.linspace(1, 0, 3), "sampler": ddim, "seed": 0}
+    x = runs.sample(net, "mnist", 2, torch.tensor([4, 2]), **how)
     assert x.shape == (2, 1, 28, 28)
+
+
+@needs_mnist
+def test_a_run_on_mnist_is_the_recipe_with_labels(tmp_path, monkeypatch, one_thread):
+    """Written out with `recipes.digit_training` and the labels, the weights are the same to the last bit."""
+    monkeypatch.delenv("MINIDIFF_SEED", raising=False)
+    folder = tmp_path / "run"
+    wanted = ["train", "mnist", "--steps", "3", "--batch", "4", "--precision", "float32", "--out", str(folder)]
+    assert command_line.main(wanted) == 0
+    images, same = mnist("train"), {"learning_rate": 0.01, "decay": 0.995, "label_dropout": 0.1}
+    net = recipes.digit_network(0, classes=10)
+    ema, running = recipes.digit_training(net, images.x, images.y, steps=3, batch_size=4, **same)
+    list(running)
+    saved, card = runs.load_run(folder)
+    assert {name: card["recipe"][name] for name in ("learning_rate", "decay")} == {
+        "learning_rate": 0.01,
+        "decay": 0.995,
+    }
+    assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), ema.net.parameters(), strict=True))
+
+
+def test_a_run_from_before_there_were_labels_goes_on_without():
+    old = dict(zip(runs.Recipe._fields[:8], ("mnist", 10, 4, 5e-3, 0.999, 0, "0", "float32"), strict=True))
+    recipe = runs.Recipe(**old)
+    training = runs.assembled(recipe, torch.device("cpu"))
+    assert recipe.kind == "v" and runs.kind_of({"recipe": old}) == runs.kind_of({}) == "v"
+    assert training.net.state_dict().keys() == recipes.digit_network().state_dict().keys()
+    for a, b in zip(training.net.parameters(), recipes.digit_network().parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.fixture
+def two_labels(tmp_path):
+    """The folder of a network that knows the labels 0 to 9, at its random start, with labels that make a difference."""
+    net = recipes.digit_network(0, classes=10)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=runs.generator(1))
+    save_weights(tmp_path / "run", net, {"data": "mnist", "recipe": {"classes": 10, "kind": "x0"}})
+    return tmp_path / "run", net.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [([], [0, 1, 2]), (["--label", "7"], [7, 7, 7])])
+def test_sample_draws_all_labels_in_turn_or_the_one_asked_for(asked, expected, two_labels, tmp_path, capsys):
+    folder, net = two_labels
+    out = tmp_path / "x.npz"
+    wanted = ["sample", "--checkpoint", str(folder), "--n", "3", "--steps", "2", "--out", str(out), *asked]
+    assert command_line.main(wanted) == 0
+    with np.load(out, allow_pickle=False) as file:
+        x, y = file["x"], file["y"]
+    assert y.tolist() == expected
+    source = runs.generator(0, 3, 0)
+    start, denoise = runs.PATH.prior((3, 1, 28, 28), source), from_network(net, runs.PATH, "x0", torch.tensor(expected))
+    alone = last(ancestral(denoise, runs.PATH, start, torch.linspace(1, 0, 3), generator=source))
+    np.testing.assert_array_equal(x, alone.numpy())
+    if asked:
+        in_turn = from_network(net, runs.PATH, "x0", torch.arange(3))
+        assert not torch.allclose(denoise(start, torch.tensor(0.5)), in_turn(start, torch.tensor(0.5)), atol=1e-3)
+
+
+def test_more_samples_than_fit_into_a_chunk_keep_their_labels(two_labels, monkeypatch):
+    _, net = two_labels
+    asked = []
+    monkeypatch.setattr(runs, "from_network", lambda net, path, kind, y: asked.append(y) or (lambda x, t: x))
+    how = {"kind": "x0", "times": torch.linspace(1, 0, 2), "sampler": ddim, "seed": 0}
+    runs.sample(net, "mnist", 503, runs.even_labels(503, 10), **how)
+    assert [len(y) for y in asked] == [250, 250, 3]
+    assert torch.equal(torch.cat(asked), torch.arange(503) % 10)
+
+
+@pytest.mark.parametrize(("known", "label", "said"), [(10, "10", "the labels 0 to 9"), (0, "1", "no labels")])
+def test_a_label_that_the_network_does_not_know_is_refused(known, label, said, two_labels, whole, tmp_path, capsys):
+    folder = two_labels[0] if known else whole[0]
+    wanted = ["sample", "--checkpoint", str(folder), "--label", label, "--out", str(tmp_path / "x.npz")]
+    assert command_line.main(wanted) == 2
+    expected = f"minidiff: --label must be one that the network knows, but is {label}, and it knows {said}\n"
+    assert capsys.readouterr().err == expected
+    assert not (tmp_path / "x.npz").exists()

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff import data, doctor, recipes, training
+from minidiff import data, doctor, recipes
 from minidiff.doctor import Fact, Note, Problem, Report, examine, show, to_json
 
 NAMES = list(data.MNIST_FILES)
@@ -372,7 +372,7 @@ def test_bfloat16_is_measured_and_not_for_long(monkeypatch, full, half, verdict,
         clock[0] += (half if in_half else full) if len(batch.x0) == 32 else 0.01
         return 0 * next(net.parameters()).sum().expand(len(batch.x0))
 
-    monkeypatch.setattr(training, "denoising_objective", lambda path, kind: loss)
+    monkeypatch.setattr(recipes, "digit_objective", lambda: loss)
     monkeypatch.setattr(doctor, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
     (fact,) = doctor.bfloat16()
     assert fact.value["verdict"] == verdict and fact.value["ratio"] == pytest.approx(half / full, abs=1e-3)

@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minidiff import generator
 from minidiff.networks import initialised
-from minidiff.recipes import KIND, PATH, digit_network, noisy_times
-from minidiff.training import Batch, denoising_objective, train
+from minidiff.recipes import digit_network, digit_objective
+from minidiff.training import Batch, train
 
 __all__ = ["Theirs", "main", "operations_per_step", "speeds"]
 
@@ -55,7 +55,7 @@ def steps_of(net: nn.Module, x: Tensor, batch: int, dtype: torch.dtype) -> Itera
             yield Batch(x[torch.randint(len(x), (batch,), generator=source, device=x.device)])
 
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
-    objective = denoising_objective(PATH, KIND, noisy_times)
+    objective = digit_objective()
     return train(net, data(), objective, optimizer, generator=source, dtype=dtype, report_every=WARM_UP)
 
 
@@ -75,7 +75,7 @@ def speeds(nets: dict[str, nn.Module], x: Tensor, batch: int, steps: int, dtype:
 
 def operations_per_step(net: nn.Module, x: Tensor, batch: int) -> int:
     """Floating-point operations of one step, forward and back, as PyTorch counts them."""
-    objective = denoising_objective(PATH, KIND, noisy_times)
+    objective = digit_objective()
     with FlopCounterMode(display=False) as counter:
         objective(net, Batch(x[:batch]), generator(2, device=x.device)).mean().backward()
     return counter.get_total_flops()

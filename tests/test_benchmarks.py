@@ -129,6 +129,7 @@ def test_each_budget_is_trained_once_and_measured_once(bench, falls):
         load_weights(bench.trained("counter", "float32", budget), weights)
         assert float(weights.weight.detach()) == row["steps"]
     assert [tried["sampler"] for tried in found["samplers tried"]] == ["wide", "narrow"]
+    assert {tried["n"] for tried in found["samplers tried"]} == {6}  # all samples, since they take no time
     assert bench.run("counter", contender, "float32") == found and len(begun) == (2 if falls else 1)  # nothing anew
     assert bench.run("counter", contender._replace(settings="others"), "float32")["settings"] == "others"
     assert len(begun) == (4 if falls else 2)  # what was trained with other settings does not count

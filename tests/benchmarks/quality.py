@@ -45,7 +45,7 @@ __all__ = ["main", "reached", "report_of"]
 
 BUDGETS, SECOND_BUDGETS = [150, 600, 1200], [600]
 SAMPLES, TRYOUT, LAST = 2000, 500, 10_000
-CHUNK, SEED, WARM_UP = 250, 0, 5
+CHUNK, SEED, WARM_UP = 50, 0, 5  # images drawn at a time: all four are quicker with 50 than with 250, or as quick
 QUICK = 300  # seconds: where all samplers together take less for the full number of samples, they are tried with it
 VIEWS = {"classifier": "Frechet distance, classifier", "pixels": "Frechet distance, 50 principal components"}
 
@@ -131,7 +131,7 @@ class Bench:
             begin = time.perf_counter()
             for number, y in enumerate(tqdm(labels, desc=f"{name}, {precision}, {budget} s: {sampler}", unit="batch")):
                 with in_precision(getattr(torch, precision)):
-                    parts.append(contender.samplers[sampler](net, y, CHUNK * self.seed + number).float())
+                    parts.append(contender.samplers[sampler](net, y, LAST * self.seed + number).float())
             seconds = time.perf_counter() - begin
         found = {"sampler": sampler, "n": n, "seconds": round(seconds, 1), "images per second": round(n / seconds, 2)}
         found |= distances(torch.cat(parts).clamp(-1, 1).clone(), self.images.x)

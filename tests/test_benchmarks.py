@@ -59,22 +59,29 @@ def test_a_level_is_reached_between_two_budgets():
     assert quality.reached(seconds, floors, 1) is None
 
 
+def one_drawn(floors: float, drawn: float, n: int = 2000) -> dict:
+    return {"n": n, "images per second": drawn, "classifier": {"floors": floors}}
+
+
 def result(name: str, seconds: list[float], floors: list[float], rate: int, drawn: float) -> dict:
     rows = [
-        {"seconds": s, "images": rate * s, "drawn": {"images per second": drawn, "classifier": {"floors": f}}}
-        for s, f in zip(seconds, floors, strict=True)
+        {"seconds": s, "images": rate * s, "drawn": one_drawn(f, drawn)} for s, f in zip(seconds, floors, strict=True)
     ]
     return {"contender": name, "precision": "float32", "rows": rows, "samplers tried": []}
 
 
 def test_the_report_sets_each_peer_beside_minidiff():
     ours = result("minidiff", [10, 40], [8, 2], 300, 50)
+    ours["samplers tried"] = [one_drawn(1.9, 80), one_drawn(2.1, 90), one_drawn(0.5, 99, n=500)]
     theirs = result("slow", [40], [4], 20, 5)
     own, peer = quality.report_of([ours, theirs], {})["summary"]
     assert own["seconds to floors"] == {"10": 10, "5": 16, "3": 26.7, "2": 40}  # 80 / seconds
     assert peer["seconds to floors"] == {"10": 40, "5": 40, "3": None, "2": None}
     assert peer["minidiff trains so many times the images per second"] == 15
-    assert peer["minidiff draws so many times the images per second"] == 10
+    assert own["drawn per second"] == 50 and own["drawn per second at two floors"] == 80
+    assert (
+        peer["minidiff at two floors draws so many times the images per second"] == 16 and peer["drawn per second"] == 5
+    )
     assert peer["minidiff comes to this peer's best so many times sooner"] == 2  # 4 floors: at 20 s, and at 40 s
     assert not any(key.startswith("minidiff") for key in own)
 
@@ -257,6 +264,12 @@ def test_the_base_is_the_recipe_of_the_benchmark():
         next(running.steps)
         trained.append(running.drawer().state_dict())
     assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in trained), strict=True))
+
+
+def test_what_decides_is_trained_with_every_seed_and_the_rest_once():
+    planned = recipe.planned(list(recipe.ROWS), [0, 1])
+    assert planned[: len(recipe.ROWS)] == [(0, row) for row in recipe.ROWS]
+    assert planned[len(recipe.ROWS) :] == [(1, row) for row in recipe.DECIDING]
 
 
 def test_the_table_sets_each_row_beside_the_base():

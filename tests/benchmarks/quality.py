@@ -43,7 +43,7 @@ from tests.benchmarks.contenders import Contender, contenders, in_precision
 
 __all__ = ["main", "reached", "report_of"]
 
-BUDGETS, SECOND_BUDGETS = [40, 150, 600, 1200], [600]
+BUDGETS, SECOND_BUDGETS = [150, 600, 1200], [600]
 SAMPLES, TRYOUT, LAST = 2000, 500, 10_000
 CHUNK, SEED, WARM_UP = 50, 0, 5  # images drawn at a time: all four are quicker with 50 than with 250, or as quick
 QUICK = 300  # seconds: where all samplers together take less for the full number of samples, they are tried with it

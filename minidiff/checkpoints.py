@@ -36,6 +36,7 @@ __all__ = [
     "Snapshot",
     "Training",
     "checkpoint_folder",
+    "course_file",
     "load_snapshot",
     "load_weights",
     "packed",
@@ -50,7 +51,7 @@ __all__ = [
     "write_file",
 ]
 
-SHIPPED = ("mnist-classifier", "mnist-ddpm")
+SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 STATE, STATE_BEFORE = "state.safetensors", "state-before.safetensors"  # the last two snapshots
 NEW_CARD, NEW_STATE = ".card-new.json", ".state-new.safetensors"  # whole, but not yet in place
@@ -182,21 +183,31 @@ def read_card(folder: Path) -> dict[str, Any]:
     return read_weights(folder)[1]
 
 
-def checkpoint_folder(name: str) -> Path:
-    """Where a checkpoint of the course lies: `$MINIDIFF_DATA/checkpoints`, the repository above, or that of the
-    package.
+def course_file(name: str) -> Path:
+    """Where a file that comes with the course lies: in `$MINIDIFF_DATA`, the `data` of the repository above, or that of
+    the package.
 
     Raises FileNotFoundError, naming the folders it looked in.
     """
-    folders = [Path(os.environ["MINIDIFF_DATA"]) / "checkpoints"] if os.environ.get("MINIDIFF_DATA") else []
-    folders += [above / "data" / "checkpoints" for above in repositories_above()]
-    folders.append(Path(__file__).parents[1] / "data" / "checkpoints")
+    folders = [Path(os.environ["MINIDIFF_DATA"])] if os.environ.get("MINIDIFF_DATA") else []
+    folders += [above / "data" for above in repositories_above()]
+    folders.append(Path(__file__).parents[1] / "data")
     for folder in folders:
-        if (folder / name / CARD).is_file():
+        if (folder / name).is_file():
             return folder / name
-    looked = ", ".join(dict.fromkeys(str(folder) for folder in folders))
-    cure = f"; `python -m minidiff.recipes {name}` makes it" if name in SHIPPED else ""
-    raise FileNotFoundError(f"no checkpoint {name!r} in {looked}{cure}")
+    raise FileNotFoundError(f"no {name} in {', '.join(dict.fromkeys(str(folder) for folder in folders))}")
+
+
+def checkpoint_folder(name: str) -> Path:
+    """Where a checkpoint of the course lies.
+
+    Raises FileNotFoundError, naming the folders it looked in.
+    """
+    try:
+        return course_file(f"checkpoints/{name}/{CARD}").parent
+    except FileNotFoundError as error:
+        cure = f"; `python -m minidiff.recipes {name}` makes it" if name in SHIPPED else ""
+        raise FileNotFoundError(f"no checkpoint {name!r}: {error}{cure}") from None
 
 
 # The whole state of a training

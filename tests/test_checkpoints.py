@@ -208,13 +208,15 @@ def test_checkpoints_are_looked_for_in_order(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDIFF_DATA", str(elsewhere))
     assert repositories_above() == [repository]
     checkpoints_file = checkpoints.__file__
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint 'digits-x' in .*data.checkpoints$") as error:
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint 'digits-x': no checkpoints/digits-x/card.json in .*data$"
+    ) as error:
         checkpoint_folder("digits-x")
     with pytest.raises(FileNotFoundError, match=r"`python -m minidiff.recipes mnist-ddpm` makes it"):
         monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "package" / "minidiff" / "checkpoints.py"))
         checkpoint_folder("mnist-ddpm")
     monkeypatch.setattr(checkpoints, "__file__", checkpoints_file)
-    for folder in (elsewhere / "checkpoints", repository / "data" / "checkpoints"):
+    for folder in (elsewhere, repository / "data"):
         assert str(folder) in str(error.value)
     for folder in (repository / "data" / "checkpoints", elsewhere / "checkpoints"):
         (folder / "digits-x").mkdir(parents=True)

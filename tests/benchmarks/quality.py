@@ -264,7 +264,7 @@ def report_of(results: list[dict], machine: dict) -> dict[str, Any]:
                 line["minidiff at two floors draws so many times the images per second"] = round(
                     own["drawn per second at two floors"] / line["drawn per second"], 1
                 )
-            line["minidiff comes to this peer's best so many times sooner"] = sooner(own, line)
+            line["minidiff comes to so many floors at least so many times sooner"] = sooner(own, line)
     return {"machine": machine, "summary": summary, "results": results}
 
 
@@ -279,11 +279,10 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def sooner(own: dict, peer: dict) -> float | None:
-    """The peer's seconds to its best distance over minidiff's to the same; more, where its first budget is enough."""
-    seconds, best = min(peer["floors"].items(), key=lambda pair: pair[1])
-    ours = reached([float(s) for s in own["floors"]], own["floors"].values(), best)
-    return None if ours is None else round(float(seconds) / ours, 1)
+def sooner(own: dict, peer: dict) -> dict[str, float]:
+    """The peer's seconds to each level over minidiff's: those of its last budget, where it does not come so far."""
+    last, ours, theirs = max(map(float, peer["floors"])), own["seconds to floors"], peer["seconds to floors"]
+    return {level: round((theirs[level] or last) / seconds, 1) for level, seconds in ours.items() if seconds}
 
 
 def figure_of(results: list[dict]):

@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure what is not done yet, write the report after each row, and print it."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.recipe", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
-    parser.add_argument("--seconds", type=int, default=120, help="of training")
+    parser.add_argument("--seconds", type=int, default=150, help="of training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n", type=int, default=2000, help="samples behind each distance")
     parser.add_argument("--folder", type=Path, default=Path("build") / "bench-recipe", help="where finished pieces lie")

@@ -84,6 +84,9 @@ def test_the_report_sets_each_peer_beside_minidiff():
     )
     sooner = peer["minidiff comes to so many floors at least so many times sooner"]
     assert sooner == {"10": 4, "5": 2.5, "3": 1.5, "2": 1}  # to 3 and 2 floors the peer had not come after 40 s
+    assert (
+        peer["minidiff comes to this peer's best at least so many times sooner"] == 2
+    )  # 4 floors: at 20 s and at 40 s
     assert not any(key.startswith("minidiff") for key in own)
 
 
@@ -176,13 +179,49 @@ def test_the_second_precision_gets_fewer_budgets_and_the_best_of_both_draws_many
     places = ["--folder", str(tmp_path / "pieces"), "--out", str(tmp_path / "report")]
     numbers = ["--budgets", "1", "2", "--second-budgets", "1", "--n", "6", "--tryout", "2", "--last", "9"]
     quality.main(["--contenders", "counter", *numbers, *places])
-    report = json.loads((tmp_path / "report" / "time-to-quality.json").read_text())
+    written = tmp_path / "report" / "time-to-quality.json"
+    report = json.loads(written.read_text())
     first, second = report["results"]
     assert [first["precision"], second["precision"]] == ["bfloat16", "float32"]
     assert [row["budget"] for row in first["rows"]] == [1, 2] and [row["budget"] for row in second["rows"]] == [1]
     assert second["samplers tried"] == [] and second["rows"][0]["drawn"]["sampler"] == "narrow"
     ends = [result["at the end"] for result in (first, second) if "at the end" in result]
     assert len(ends) == 1 and ends[0]["n"] == 9 and ends[0]["sampler"] == "narrow"
+    monkeypatch.setattr(quality, "NEAR", 0)
+    quality.main(["--contenders", "counter", *numbers, *places])
+    assert not any("at the end" in one for one in json.loads(written.read_text())["results"])  # none came so near
+
+
+@pytest.mark.parametrize(
+    ("arguments", "budgets"),
+    [
+        ([], {"minidiff": [40, 150, 600], "denoising-diffusion-pytorch": [600, 1200], "diffusers": [600]}),
+        (["--budgets", "9", "5"], {"minidiff": [5, 9], "denoising-diffusion-pytorch": [5, 9], "diffusers": [5, 9]}),
+        (
+            ["--budgets", "9", "--also", "diffusers", "5", "7"],
+            {"minidiff": [9], "denoising-diffusion-pytorch": [9], "diffusers": [5, 7, 9]},
+        ),
+    ],
+)
+def test_some_contenders_get_further_budgets(arguments, budgets, monkeypatch):
+    asked = {}
+
+    class Noted:
+        images = Images(torch.zeros(64, 1, 28, 28), torch.zeros(64))
+
+        def __init__(self, *_):
+            pass
+
+        def with_budgets(self, own):
+            asked[len(asked)] = own
+            return self
+
+        def run(self, *_):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(quality, "Bench", Noted)
+    quality.main(["--contenders", *budgets, "--precisions", "float32", *arguments])
+    assert list(asked.values()) == list(budgets.values())
 
 
 def test_many_samples_are_held_against_what_training_images_score(monkeypatch):

@@ -4,20 +4,22 @@
     make bench-quick                                      about ten minutes: one budget, few samples
     python -m tests.benchmarks.quality --budgets 300 600 --contenders minidiff diffusers --precisions float32
 
-One after the other, each contender (see contenders.py) trains on MNIST for each budget of wall-clock seconds, then
-draws. Judged are n = 2,000 samples, clipped to [-1, 1]: their Frechet distance to test images in two views, the
-features of the course's classifier and 50 principal components of the pixels, over the distance between test images
-and other test images. Of its samplers each gets the best after the largest budget: of those that come within a
-tenth of the nearest, the quickest. They are tried with 500 samples, or 2,000 where that takes minutes only.
+One after the other, each contender (see contenders.py) trains on MNIST for a budget of wall-clock seconds, then draws:
+all for 600 s; minidiff also for 40 and 150 s, since it is far by then; the peer that comes nearest also for 1,200 s.
+That is in bfloat16. In float32, the only fast one on most laptops, all train for 300 s.
 
-The first precision is measured after every budget, the second one after 600 s, with the same sampler: most laptops
-are fast in float32 only. Many samples are drawn at the end, once for each contender, at its best.
+Judged are n = 2,000 samples, clipped to [-1, 1]: their Frechet distance to test images in two views, the features of
+the course's classifier and 50 principal components of the pixels, over the distance between test images and other test
+images. Of its samplers each gets the best after the largest budget: of those that come within a tenth of the nearest,
+the quickest. They are tried with 250 samples, or 2,000 where that takes minutes only. 10,000 samples are drawn at the
+end, once for each that came within 10 floors, at its best: further away, more samples tell no more.
 
 Not counted: reading the data, saving, measuring. A step counts from its batch to its moving average.
 Pieces that are done lie in build/bench/, the report in data/benchmarks/: `time-to-quality.json`, and `.png`.
 """
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -43,8 +45,10 @@ from tests.benchmarks.contenders import Contender, contenders, in_precision
 
 __all__ = ["main", "reached", "report_of"]
 
-BUDGETS, SECOND_BUDGETS = [150, 600, 1200], [600]
-SAMPLES, TRYOUT, LAST = 2000, 500, 10_000
+BUDGETS, SECOND_BUDGETS = [600], [300]
+ALSO = [["minidiff", "40", "150"], ["denoising-diffusion-pytorch", "1200"]]
+SAMPLES, TRYOUT, LAST = 2000, 250, 10_000
+NEAR = 10  # floors: whoever comes as near draws many samples at the end
 CHUNK, SEED, WARM_UP = 50, 0, 5  # images drawn at a time: all four are quicker with 50 than with 250, or as quick
 QUICK = 300  # seconds: where all samplers together take less for the full number of samples, they are tried with it
 VIEWS = {"classifier": "Frechet distance, classifier", "pixels": "Frechet distance, 50 principal components"}
@@ -57,6 +61,12 @@ class Bench:
         self.folder, self.budgets, self.samples, self.tryout = folder, sorted(budgets), samples, tryout
         self.seed = seed
         self.images = mnist("train")
+
+    def with_budgets(self, budgets: list[int]) -> "Bench":
+        """The same, with other budgets."""
+        other = copy.copy(self)
+        other.budgets = sorted(budgets)
+        return other
 
     def trained(self, name: str, precision: str, budget: int) -> Path:
         return self.folder / f"{name}-{precision}-{budget}s"
@@ -265,14 +275,20 @@ def report_of(results: list[dict], machine: dict) -> dict[str, Any]:
                     own["drawn per second at two floors"] / line["drawn per second"], 1
                 )
             line["minidiff comes to so many floors at least so many times sooner"] = sooner(own, line)
+            line["minidiff comes to this peer's best at least so many times sooner"] = sooner_to_its_best(own, line)
     return {"machine": machine, "summary": summary, "results": results}
 
 
 def quickest_within(floors: float, result: dict) -> float | None:
     """The most images per second of what was drawn within so many floors, or None. Few samples cannot tell."""
-    rows = [row["drawn"] for row in result["rows"]]
-    drawn = rows + [found for found in result["samplers tried"] if found["n"] == rows[0]["n"]]
+    drawn = drawn_in_full(result)
     return max((one["images per second"] for one in drawn if one["classifier"]["floors"] <= floors), default=None)
+
+
+def drawn_in_full(result: dict) -> list[dict]:
+    """What was drawn with the full number of samples: by the chosen sampler, and by those tried with as many."""
+    rows = [row["drawn"] for row in result["rows"]]
+    return rows + [found for found in result["samplers tried"] if found["n"] == rows[0]["n"]]
 
 
 def rounded(value: float | None) -> float | None:
@@ -285,26 +301,37 @@ def sooner(own: dict, peer: dict) -> dict[str, float]:
     return {level: round((theirs[level] or last) / seconds, 1) for level, seconds in ours.items() if seconds}
 
 
+def sooner_to_its_best(own: dict, peer: dict) -> float | None:
+    """The peer's seconds to its best distance over minidiff's to the same; more, where its first budget is enough."""
+    seconds, best = min(peer["floors"].items(), key=lambda pair: pair[1])
+    ours = reached(map(float, own["floors"]), own["floors"].values(), best)
+    return None if ours is None else round(float(seconds) / ours, 1)
+
+
 def figure_of(results: list[dict]):
-    """Left: distance over seconds of training. Right: images drawn per second over their distance."""
+    """Left: distance over seconds of training. Right: images drawn per second over their distance.
+
+    Filled: bfloat16; hollow: float32. On the right stand only samples of the full number: fewer have another floor.
+    """
     figure, axes = plots.panels(1, 2, size=(5.2, 3.8), titles=["from nothing", "drawing, after the largest budget"])
     names = list(dict.fromkeys(result["contender"] for result in results))
     for result in results:
         colour = plots.CYCLE[names.index(result["contender"]) % len(plots.CYCLE)]
-        line = "-" if result["precision"] == "bfloat16" else "--"
+        style = {"color": colour, "markerfacecolor": colour if result["precision"] == "bfloat16" else "none"}
         rows = result["rows"]
         floors = [row["drawn"]["classifier"]["floors"] for row in rows]
         label = f"{result['contender']}, {result['precision']}"
-        axes[0].plot([row["seconds"] for row in rows], floors, "o" + line, color=colour, label=label)
-        filled = colour if result["precision"] == "bfloat16" else "none"
-        for tried in result["samplers tried"]:
-            at = tried["classifier"]["floors"], tried["images per second"]
-            axes[1].plot(*at, "o", color=colour, markerfacecolor=filled)
+        axes[0].plot([row["seconds"] for row in rows], floors, "o-", label=label, **style)
+        for found in drawn_in_full({**result, "rows": rows[-1:]}):
+            axes[1].plot(found["classifier"]["floors"], found["images per second"], "o", **style)
     for level in (2, 3):
         axes[0].axhline(level, color=plots.TRUTH, linewidth=0.8, linestyle=":")
     axes[0].set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Frechet distance in floors")
+    budgets = sorted({row["budget"] for result in results for row in result["rows"]})
+    axes[0].set_xticks(budgets, [f"{budget:g}" for budget in budgets])
+    axes[0].set_xticks([], minor=True)
     axes[1].set(xscale="log", yscale="log", xlabel="Frechet distance in floors", ylabel="images drawn per second")
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
     return figure
 
 
@@ -340,7 +367,14 @@ def precisions_worth(asked: list[str], images: Tensor) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Run what is not done yet, write the report after each contender, and print it."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__.splitlines()[0])
-    parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, help="seconds of training")
+    parser.add_argument("--budgets", type=int, nargs="+", help=f"seconds of training, by default {BUDGETS[0]}")
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        action="append",
+        metavar=("CONTENDER", "SECONDS"),
+        help="further budgets of one contender; without --budgets, " + " and ".join(" ".join(one) for one in ALSO),
+    )
     parser.add_argument(
         "--second-budgets", type=int, nargs="+", default=SECOND_BUDGETS, help="those of the second precision"
     )
@@ -348,30 +382,35 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"], choices=["float32", "bfloat16"])
     parser.add_argument("--n", type=int, default=SAMPLES, help="samples behind each distance")
     parser.add_argument("--tryout", type=int, default=TRYOUT, help="samples to choose a sampler by; 0: take the first")
-    parser.add_argument("--last", type=int, default=LAST, help="samples once, at the end, of the best; 0 for none")
+    parser.add_argument("--last", type=int, default=LAST, help="samples at the end of whoever came near; 0: none")
     parser.add_argument("--folder", type=Path, default=Path("build") / "bench", help="where finished pieces lie")
     parser.add_argument("--out", type=Path, default=Path("data") / "benchmarks", help="where the report goes")
     options = parser.parse_args(arguments)
-    first, second = (
-        Bench(options.folder, budgets, options.n, options.tryout)
-        for budgets in (options.budgets, options.second_budgets)
-    )
+    second = Bench(options.folder, options.second_budgets, options.n, options.tryout)
+    first = {name: second.with_budgets(budgets) for name, budgets in budgets_of(options).items()}
     results: list[dict] = []
     samplers: dict[str, str] = {}
     try:
-        for precision in precisions_worth(options.precisions, first.images.x):
+        for precision in precisions_worth(options.precisions, second.images.x):
             for name in options.contenders:
-                bench = second if name in samplers else first
+                bench = second if name in samplers else first[name]
                 results.append(bench.run(name, contenders()[name](), precision, samplers.get(name)))
                 samplers[name] = results[-1]["rows"][-1]["drawn"]["sampler"]
                 write_report(results, options)
         for name in options.contenders if options.last else []:
-            at_end(first, best_of(results, name), options.last)
+            at_end(second, best_of(results, name), options.last)
             write_report(results, options)
     except KeyboardInterrupt:
         print("\nstopped: what is done is kept, and the same command goes on")
     if results:
         print(table(report_of(results, machine_of(options))))
+
+
+def budgets_of(options: argparse.Namespace) -> dict[str, list[int]]:
+    """Those of each contender, in the first precision."""
+    also = options.also or (ALSO if options.budgets is None else [])
+    own = {name: list(map(int, seconds)) for name, *seconds in also}
+    return {name: sorted({*(options.budgets or BUDGETS), *own.get(name, [])}) for name in options.contenders}
 
 
 def nearest_row(result: dict) -> dict:
@@ -385,8 +424,10 @@ def best_of(results: list[dict], name: str) -> dict:
 
 
 def at_end(bench: Bench, result: dict, n: int) -> None:
-    """Many samples, once, after the budget that came nearest."""
+    """Many samples, once, after the budget that came nearest, if that is near."""
     best = nearest_row(result)
+    if best["drawn"]["classifier"]["floors"] > NEAR:
+        return
     name, precision = result["contender"], result["precision"]
     sampler = best["drawn"]["sampler"]
     result["at the end"] = bench.measure(name, contenders()[name](), precision, best["budget"], sampler, n)

@@ -176,6 +176,8 @@ def test_the_second_precision_gets_fewer_budgets_and_the_best_of_both_draws_many
     monkeypatch.setattr(quality, "precisions_worth", lambda asked, images: asked)
     monkeypatch.setattr(quality, "figure_of", lambda results: None)
     monkeypatch.setattr(quality.plots, "png", lambda figure: b"")
+    shown = []
+    monkeypatch.setattr(quality.plots, "image_rows", lambda rows, columns: shown.append(rows))
     places = ["--folder", str(tmp_path / "pieces"), "--out", str(tmp_path / "report")]
     numbers = ["--budgets", "1", "2", "--second-budgets", "1", "--n", "6", "--tryout", "2", "--last", "9"]
     quality.main(["--contenders", "counter", *numbers, *places])
@@ -187,6 +189,7 @@ def test_the_second_precision_gets_fewer_budgets_and_the_best_of_both_draws_many
     assert second["samplers tried"] == [] and second["rows"][0]["drawn"]["sampler"] == "narrow"
     ends = [result["at the end"] for result in (first, second) if "at the end" in result]
     assert len(ends) == 1 and ends[0]["n"] == 9 and ends[0]["sampler"] == "narrow"
+    assert {label: tuple(x.shape) for label, x in shown[0].items()} == {"counter, 1 s": (20, 1, 28, 28)}
     monkeypatch.setattr(quality, "NEAR", 0)
     quality.main(["--contenders", "counter", *numbers, *places])
     assert not any("at the end" in one for one in json.loads(written.read_text())["results"])  # none came so near

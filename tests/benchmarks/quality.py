@@ -5,17 +5,19 @@
     python -m tests.benchmarks.quality --budgets 300 600 --contenders minidiff diffusers --precisions float32
 
 One after the other, each contender (see contenders.py) trains on MNIST for a budget of wall-clock seconds, then draws:
-all for 600 s; minidiff also for 40 and 150 s, since it is far by then; the peer that comes nearest also for 1,200 s.
-That is in bfloat16. In float32, the only fast one on most laptops, all train for 300 s.
+all for 600 s; minidiff also for 40 and 150 s, and denoising-diffusion-pytorch for 1,200 s, to see where a peer goes.
+That is in float32 or in bfloat16, whichever the contender trains faster in here. In the other one it gets 300 s, with
+the same sampler; most laptops are fast in float32 only.
 
 Judged are n = 2,000 samples, clipped to [-1, 1]: their Frechet distance to test images in two views, the features of
 the course's classifier and 50 principal components of the pixels, over the distance between test images and other test
 images. Of its samplers each gets the best after the largest budget: of those that come within a tenth of the nearest,
 the quickest. They are tried with 250 samples, or 2,000 where that takes minutes only. 10,000 samples are drawn at the
-end, once for each that came within 10 floors, at its best: further away, more samples tell no more.
+end, once for each that came within 5 floors, at its best: further away, more samples tell no more.
 
 Not counted: reading the data, saving, measuring. A step counts from its batch to its moving average.
-Pieces that are done lie in build/bench/, the report in data/benchmarks/: `time-to-quality.json`, and `.png`.
+Pieces that are done lie in build/bench/, the report in data/benchmarks/: `time-to-quality.json`, its figure, and a
+picture of what each drew.
 """
 
 import argparse
@@ -48,7 +50,7 @@ __all__ = ["main", "reached", "report_of"]
 BUDGETS, SECOND_BUDGETS = [600], [300]
 ALSO = [["minidiff", "40", "150"], ["denoising-diffusion-pytorch", "1200"]]
 SAMPLES, TRYOUT, LAST = 2000, 250, 10_000
-NEAR = 10  # floors: whoever comes as near draws many samples at the end
+NEAR = 5  # floors: whoever comes as near draws many samples at the end
 CHUNK, SEED, WARM_UP = 50, 0, 5  # images drawn at a time: all four are quicker with 50 than with 250, or as quick
 QUICK = 300  # seconds: where all samplers together take less for the full number of samples, they are tried with it
 VIEWS = {"classifier": "Frechet distance, classifier", "pixels": "Frechet distance, 50 principal components"}
@@ -123,6 +125,19 @@ class Bench:
             count += 1
         return (time.perf_counter() - begin) / count
 
+    def faster_first(self, name: str, contender: Contender, precisions: list[str]) -> list[str]:
+        """The precisions, the one in which the contender trains faster first; measured once."""
+        file = self.folder / f"{name}-speeds.json"
+        speeds = json.loads(file.read_text()) if file.exists() else {}
+        for precision in precisions:
+            if precision not in speeds:
+                with torch.random.fork_rng(devices=[]):
+                    seconds = self.seconds_per_step(contender, getattr(torch, precision))
+                speeds[precision] = round(contender.batch_size / seconds, 1)  # images per second
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_file(file, json.dumps(speeds, indent=1).encode())
+        return sorted(precisions, key=lambda precision: -speeds[precision])
+
     # Measuring
 
     def measure(self, name: str, contender: Contender, precision: str, budget: int, sampler: str, n: int) -> dict:
@@ -131,23 +146,31 @@ class Bench:
         file = folder / f"{sampler}, n = {n}.json".replace(" ", "-").replace("/", "-")
         if file.exists():
             return json.loads(file.read_text())
-        net = contender.blank()
-        load_weights(folder, net)
-        net.eval().requires_grad_(False)
         as_often = torch.randperm(len(self.images.y), generator=generator(self.seed, 6))[:n]
-        parts, labels = [], self.images.y[as_often].split(CHUNK)
+        samples, seconds = self.draw(name, contender, precision, budget, sampler, self.images.y[as_often])
+        found = {"sampler": sampler, "n": n, "threads": torch.get_num_threads()}
+        found |= {"seconds": round(seconds, 1), "images per second": round(n / seconds, 2)}
+        found |= distances(samples, self.images.x)
+        write_file(file, json.dumps(found, indent=1).encode())
+        return found
+
+    def draw(
+        self, name: str, contender: Contender, precision: str, budget: int, sampler: str, y: Tensor
+    ) -> tuple[Tensor, float]:
+        """One image for each label, clipped, and the seconds that it took."""
+        net = contender.blank()
+        load_weights(self.trained(name, precision, budget), net)
+        net.eval().requires_grad_(False)
+        parts: list[Tensor] = []
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             torch.manual_seed(self.seed)
             begin = time.perf_counter()
-            for number, y in enumerate(tqdm(labels, desc=f"{name}, {precision}, {budget} s: {sampler}", unit="batch")):
+            label = f"{name}, {precision}, {budget} s: {sampler}"
+            for number, chunk in enumerate(tqdm(y.split(CHUNK), desc=label, unit="batch")):
                 with in_precision(getattr(torch, precision)):
-                    parts.append(contender.samplers[sampler](net, y, LAST * self.seed + number).float())
+                    parts.append(contender.samplers[sampler](net, chunk, LAST * self.seed + number).float())
             seconds = time.perf_counter() - begin
-        found = {"sampler": sampler, "n": n, "threads": torch.get_num_threads()}
-        found |= {"seconds": round(seconds, 1), "images per second": round(n / seconds, 2)}
-        found |= distances(torch.cat(parts).clamp(-1, 1).clone(), self.images.x)
-        write_file(file, json.dumps(found, indent=1).encode())
-        return found
+        return torch.cat(parts).clamp(-1, 1).clone(), seconds
 
     def best_sampler(self, name: str, contender: Contender, precision: str) -> tuple[str, list[dict]]:
         """The best after the largest budget, and what all came to; without a tryout, the first."""
@@ -391,15 +414,18 @@ def main(arguments: list[str] | None = None) -> None:
     results: list[dict] = []
     samplers: dict[str, str] = {}
     try:
-        for precision in precisions_worth(options.precisions, second.images.x):
+        precisions = precisions_worth(options.precisions, second.images.x)
+        for turn in range(len(precisions)):
             for name in options.contenders:
-                bench = second if name in samplers else first[name]
-                results.append(bench.run(name, contenders()[name](), precision, samplers.get(name)))
+                bench, contender = first[name] if turn == 0 else second, contenders()[name]()
+                precision = second.faster_first(name, contender, precisions)[turn]
+                results.append(bench.run(name, contender, precision, samplers.get(name)))
                 samplers[name] = results[-1]["rows"][-1]["drawn"]["sampler"]
                 write_report(results, options)
         for name in options.contenders if options.last else []:
             at_end(second, best_of(results, name), options.last)
             write_report(results, options)
+        write_samples(second, [best_of(results, name) for name in options.contenders], options.out)
     except KeyboardInterrupt:
         print("\nstopped: what is done is kept, and the same command goes on")
     if results:
@@ -439,6 +465,16 @@ def write_report(results: list[dict], options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     write_file(options.out / "time-to-quality.json", (json.dumps(report, indent=1) + "\n").encode())
     write_file(options.out / "time-to-quality.png", plots.png(figure_of(results)))
+
+
+def write_samples(bench: Bench, results: list[dict], out: Path) -> None:
+    """A picture of two of each digit by each contender, after the budget and in the precision of its nearest."""
+    rows = {}
+    for result in results:
+        best, name = nearest_row(result), result["contender"]
+        at = (contenders()[name](), result["precision"], best["budget"], best["drawn"]["sampler"])
+        rows[f"{name}, {best['budget']} s"] = bench.draw(name, *at, torch.arange(20) // 2)[0]
+    write_file(out / "time-to-quality-samples.png", plots.png(plots.image_rows(rows, columns=20)))
 
 
 if __name__ == "__main__":

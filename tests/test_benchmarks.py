@@ -155,6 +155,20 @@ def test_of_samplers_that_come_about_as_near_the_quickest_is_taken():
     assert quality.best_of_tried([most]) == "most"
 
 
+def test_each_trains_in_its_faster_precision_first_and_speed_is_measured_once(bench, monkeypatch):
+    asked = []
+
+    def seconds_per_step(self, contender, dtype):
+        asked.append(dtype)
+        return {torch.float32: 0.1, torch.bfloat16: 0.4}[dtype]
+
+    monkeypatch.setattr(quality.Bench, "seconds_per_step", seconds_per_step)
+    contender = counting(False, [])
+    for _ in range(2):
+        assert bench.faster_first("counter", contender, ["bfloat16", "float32"]) == ["float32", "bfloat16"]
+    assert len(asked) == 2 and bench.speeds("counter") == {"bfloat16": 25, "float32": 100}  # 10 images a step
+
+
 def test_a_training_that_is_cut_off_is_made_again_and_finished_ones_stay(bench):
     begun = []
     contender = counting(True, begun)
@@ -180,10 +194,12 @@ def test_the_second_precision_gets_fewer_budgets_and_the_best_of_both_draws_many
     monkeypatch.setattr(quality.plots, "image_rows", lambda rows, columns: shown.append(rows))
     places = ["--folder", str(tmp_path / "pieces"), "--out", str(tmp_path / "report")]
     numbers = ["--budgets", "1", "2", "--second-budgets", "1", "--n", "6", "--tryout", "2", "--last", "9"]
+    numbers += ["--second", "counter"]
     quality.main(["--contenders", "counter", *numbers, *places])
     written = tmp_path / "report" / "time-to-quality.json"
     report = json.loads(written.read_text())
     first, second = report["results"]
+    assert first["training images per second"] == {"bfloat16": 500, "float32": 500}
     assert [first["precision"], second["precision"]] == ["bfloat16", "float32"]
     assert [row["budget"] for row in first["rows"]] == [1, 2] and [row["budget"] for row in second["rows"]] == [1]
     assert second["samplers tried"] == [] and second["rows"][0]["drawn"]["sampler"] == "narrow"
@@ -198,18 +214,18 @@ def test_the_second_precision_gets_fewer_budgets_and_the_best_of_both_draws_many
 @pytest.mark.parametrize(
     ("arguments", "budgets"),
     [
-        ([], {"minidiff": [40, 150, 600], "denoising-diffusion-pytorch": [600, 1200], "diffusers": [600]}),
-        (["--budgets", "9", "5"], {"minidiff": [5, 9], "denoising-diffusion-pytorch": [5, 9], "diffusers": [5, 9]}),
+        ([], {"minidiff": [40, 150, 600], "diffusers": [600, 1200], "smalldiffusion": [600]}),
+        (["--budgets", "9", "5"], {"minidiff": [5, 9], "diffusers": [5, 9], "smalldiffusion": [5, 9]}),
         (
             ["--budgets", "9", "--also", "diffusers", "5", "7"],
-            {"minidiff": [9], "denoising-diffusion-pytorch": [9], "diffusers": [5, 7, 9]},
+            {"minidiff": [9], "diffusers": [5, 7, 9], "smalldiffusion": [9]},
         ),
     ],
 )
 def test_some_contenders_get_further_budgets(arguments, budgets, monkeypatch):
     asked = {}
 
-    class Noted:
+    class Noted:  # in place of quality.Bench
         images = Images(torch.zeros(64, 1, 28, 28), torch.zeros(64))
 
         def __init__(self, *_):
@@ -219,7 +235,7 @@ def test_some_contenders_get_further_budgets(arguments, budgets, monkeypatch):
             asked[len(asked)] = own
             return self
 
-        def run(self, *_):
+        def faster_first(self, *_):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(quality, "Bench", Noted)

@@ -140,6 +140,7 @@ def diffusers_course() -> Contender:
     # v, since a young network that says eps does not know how bright an image is: its backgrounds stay grey.
     noise = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
     spaced = {"timestep_spacing": "trailing"}  # from the noisiest level on (Lin et al. 2024)
+    noisy, clipped = {"algorithm_type": "sde-dpmsolver++"}, {"thresholding": True, "sample_max_value": 1.0}
 
     class Labelled(nn.Module):
         """The label as four more channels of the image, which is how the course does it."""
@@ -204,10 +205,11 @@ def diffusers_course() -> Contender:
         start=start,
         samplers={
             "DDPM, 50 steps": draw(DDPMScheduler, 50),
-            "DDIM, 50 steps": draw(DDIMScheduler, 50),
+            "DDIM, unclipped, 50 steps": draw(DDIMScheduler, 50, clip_sample=False),
             "DDPM, 25 steps": draw(DDPMScheduler, 25),
             "DPM-Solver++(2M), 25 steps": draw(DPMSolverMultistepScheduler, 25),
-            "SDE-DPM-Solver++(2M), 25 steps": draw(DPMSolverMultistepScheduler, 25, algorithm_type="sde-dpmsolver++"),
+            "SDE-DPM-Solver++(2M), 25 steps": draw(DPMSolverMultistepScheduler, 25, **noisy),
+            "SDE-DPM-Solver++(2M), clipped, 25 steps": draw(DPMSolverMultistepScheduler, 25, **noisy, **clipped),
         },
     )
 
@@ -295,8 +297,9 @@ def smalldiffusion() -> Contender:
 
     def draw(steps: int, gam: float, mu: float) -> Draw:
         def drawn(net: nn.Module, y: Tensor, seed: int) -> Tensor:
-            sigmas = schedule.sample_sigmas(steps)
-            return last_of(samples(net, sigmas, gam=gam, mu=mu, batchsize=len(y), cond=y))
+            sigmas = torch.cat([schedule.sample_sigmas(steps), torch.zeros(1)])  # to the end, as the others do
+            start = net.rand_input(len(y)) * sigmas[0]
+            return last_of(samples(net, sigmas, gam=gam, mu=mu, xt=start, cond=y))
 
         return drawn
 
@@ -309,9 +312,9 @@ def smalldiffusion() -> Contender:
         blank=blank,
         start=start,
         samplers={
-            "its own, 20 steps, gam 1.6": draw(20, 1.6, 0.0),
-            "DDPM, 50 steps": draw(50, 1.0, 0.5),
-            "DDPM, 25 steps": draw(25, 1.0, 0.5),
+            "its own, 21 steps, gam 1.6": draw(20, 1.6, 0.0),
+            "DDPM, 51 steps": draw(50, 1.0, 0.5),
+            "DDPM, 26 steps": draw(25, 1.0, 0.5),
         },
     )
 

@@ -16,8 +16,8 @@ the quickest. They are tried with 250 samples, or 2,000 where that takes minutes
 end, once for each that came within 5 floors, at its best: further away, more samples tell no more.
 
 Not counted: reading the data, saving, measuring. A step counts from its batch to its moving average.
-Pieces that are done lie in build/bench/, the report in data/benchmarks/: `time-to-quality.json`, its figure, and a
-picture of what each drew.
+Pieces that are done lie in build/bench/ (so a sampler that changes needs another name), the report in data/benchmarks/:
+`time-to-quality.json`, its figure, and a picture of what each drew.
 """
 
 import argparse
@@ -289,8 +289,10 @@ def report_of(results: list[dict], machine: dict) -> dict[str, Any]:
                 "precision": result["precision"],
                 "training images per second": round(rows[-1]["images"] / rows[-1]["seconds"]),
                 "drawn per second": rows[-1]["drawn"]["images per second"],
+                "drawn per second by its quickest sampler": quickest(result),
                 "drawn per second at two floors": quickest_within(2, result),
                 "floors": dict(zip(map(str, seconds), floors, strict=True)),
+                "floors of pixels": {str(row["seconds"]): row["drawn"]["pixels"]["floors"] for row in rows},
                 "seconds to floors": {str(level): rounded(reached(seconds, floors, level)) for level in (10, 5, 3, 2)},
             }
         )
@@ -301,12 +303,17 @@ def report_of(results: list[dict], machine: dict) -> dict[str, Any]:
                 own["training images per second"] / max(1, line["training images per second"]), 1
             )
             if own["drawn per second at two floors"] is not None:
-                line["minidiff at two floors draws so many times the images per second"] = round(
-                    own["drawn per second at two floors"] / line["drawn per second"], 1
+                line["minidiff at two floors draws so many times the images per second of its quickest sampler"] = (
+                    round(own["drawn per second at two floors"] / line["drawn per second by its quickest sampler"], 1)
                 )
             line["minidiff comes to so many floors at least so many times sooner"] = sooner(own, line)
             line["minidiff comes to this peer's best at least so many times sooner"] = sooner_to_its_best(own, line)
     return {"machine": machine, "summary": summary, "results": results}
+
+
+def quickest(result: dict) -> float:
+    """The most images per second of any sampler, however far from real digits."""
+    return max(one["images per second"] for one in [result["rows"][-1]["drawn"], *result["samplers tried"]])
 
 
 def quickest_within(floors: float, result: dict) -> float | None:
@@ -326,9 +333,14 @@ def rounded(value: float | None) -> float | None:
 
 
 def sooner(own: dict, peer: dict) -> dict[str, float]:
-    """The peer's seconds to each level over minidiff's: those of its last budget, where it does not come so far."""
+    """The peer's seconds to each level over minidiff's: those of its last budget, where it does not come so far.
+
+    Levels that the peer's first budget meets already are left out, since nobody knows when it came there.
+    """
     last, ours, theirs = max(map(float, peer["floors"])), own["seconds to floors"], peer["seconds to floors"]
-    return {level: round((theirs[level] or last) / seconds, 1) for level, seconds in ours.items() if seconds}
+    first = next(iter(peer["floors"].values()))
+    known = [level for level, seconds in ours.items() if seconds and first > float(level)]
+    return {level: round((theirs[level] or last) / ours[level], 1) for level in known}
 
 
 def sooner_to_its_best(own: dict, peer: dict) -> float | None:
@@ -339,11 +351,12 @@ def sooner_to_its_best(own: dict, peer: dict) -> float | None:
 
 
 def figure_of(results: list[dict]):
-    """Left: distance over seconds of training. Right: images drawn per second over their distance.
+    """Distance over seconds of training, and over images seen; images drawn per second over their distance.
 
     Filled: bfloat16; hollow: float32. On the right stand only samples of the full number: fewer have another floor.
     """
-    figure, axes = plots.panels(1, 2, size=(5.2, 3.8), titles=["from nothing", "drawing, after the largest budget"])
+    titles = ["over time", "over images seen", "drawing, after the longest training"]
+    figure, axes = plots.panels(1, 3, size=(3.9, 3.8), titles=titles)
     names = list(dict.fromkeys(result["contender"] for result in results))
     for result in results:
         colour = plots.CYCLE[names.index(result["contender"]) % len(plots.CYCLE)]
@@ -352,17 +365,34 @@ def figure_of(results: list[dict]):
         floors = [row["drawn"]["classifier"]["floors"] for row in rows]
         label = f"{result['contender']}, {result['precision']}"
         axes[0].plot([row["seconds"] for row in rows], floors, "o-", label=label, **style)
+        axes[1].plot([row["images"] / 1000 for row in rows], floors, "o-", **style)
         for found in drawn_in_full({**result, "rows": rows[-1:]}):
-            axes[1].plot(found["classifier"]["floors"], found["images per second"], "o", **style)
+            axes[2].plot(found["classifier"]["floors"], found["images per second"], "o", **style)
+    for ax, label in zip(
+        axes, ["seconds of training", "thousand images seen", "Frechet distance in floors"], strict=True
+    ):
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="Frechet distance in floors")
+    axes[2].set_ylabel("images drawn per second")
+    for axis in (axes[0].yaxis, axes[1].yaxis, axes[2].xaxis):
+        in_plain_numbers(axis, FLOORS_SHOWN)
+    in_plain_numbers(axes[0].xaxis, sorted({row["budget"] for result in results for row in result["rows"]}))
+    in_plain_numbers(axes[1].xaxis, [10, 30, 100, 300, 1000, 3000])
+    in_plain_numbers(axes[2].yaxis, [5, 10, 20, 50, 100, 200, 500])
     for level in (2, 3):
         axes[0].axhline(level, color=plots.TRUTH, linewidth=0.8, linestyle=":")
-    axes[0].set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Frechet distance in floors")
-    budgets = sorted({row["budget"] for result in results for row in result["rows"]})
-    axes[0].set_xticks(budgets, [f"{budget:g}" for budget in budgets])
-    axes[0].set_xticks([], minor=True)
-    axes[1].set(xscale="log", yscale="log", xlabel="Frechet distance in floors", ylabel="images drawn per second")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure
+
+
+FLOORS_SHOWN = [1, 2, 3, 5, 10, 20, 50, 100, 1000]
+
+
+def in_plain_numbers(axis, values: list[float]) -> None:
+    """Mark these values of a logarithmic axis, as far as they lie on it, and no others."""
+    low, high = axis.get_view_interval()
+    shown = [value for value in values if 0.8 * low <= value <= 1.25 * high]
+    axis.set_ticks(shown, [f"{value:,}" for value in shown])
+    axis.set_ticks([], minor=True)
 
 
 def machine_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -423,8 +453,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("build") / "bench", help="where finished pieces lie")
     parser.add_argument("--out", type=Path, default=Path("data") / "benchmarks", help="where the report goes")
     options = parser.parse_args(arguments)
+    own_budgets = budgets_of(options)
     second = Bench(options.folder, options.second_budgets, options.n, options.tryout)
-    first = {name: second.with_budgets(budgets) for name, budgets in budgets_of(options).items()}
+    first = {name: second.with_budgets(budgets) for name, budgets in own_budgets.items()}
     results: list[dict] = []
     samplers: dict[str, str] = {}
     try:
@@ -449,8 +480,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def budgets_of(options: argparse.Namespace) -> dict[str, list[int]]:
     """Those of each contender, in the first precision."""
-    also = options.also or (ALSO if options.budgets is None else [])
-    own = {name: list(map(int, seconds)) for name, *seconds in also}
+    own: dict[str, list[int]] = {}
+    for name, *seconds in options.also or (ALSO if options.budgets is None else []):
+        if name not in contenders():
+            raise SystemExit(f"--also must name one of {', '.join(contenders())}, but names {name}")
+        own.setdefault(name, []).extend(map(int, seconds))
     return {name: sorted({*(options.budgets or BUDGETS), *own.get(name, [])}) for name in options.contenders}
 
 

@@ -521,8 +521,9 @@ def write_samples(bench: Bench, results: list[dict], out: Path) -> None:
     rows = {}
     for result in results:
         best, name = nearest_row(result), result["contender"]
+        in_two_lines = name.replace("-", "-\n", 1)
         at = (contenders()[name](), result["precision"], best["budget"], best["drawn"]["sampler"])
-        rows[f"{name}, {best['budget']} s"] = bench.draw(name, *at, torch.arange(20) // 2)[0]
+        rows[f"{in_two_lines}\n{best['budget']} s"] = bench.draw(name, *at, torch.arange(20) // 2)[0]
     write_file(out / "time-to-quality-samples.png", plots.png(plots.image_rows(rows, columns=20)))
 
 

@@ -522,7 +522,7 @@ def write_samples(bench: Bench, results: list[dict], out: Path) -> None:
     rows = {}
     for result in results:
         best, name = nearest_row(result), result["contender"]
-        label = textwrap.fill(f"{name} {best['budget']}\N{NO-BREAK SPACE}s", 12)
+        label = textwrap.fill(f"{name} {best['budget']}\N{NO-BREAK SPACE}s", 12, break_long_words=False)
         at = (contenders()[name](), result["precision"], best["budget"], best["drawn"]["sampler"])
         rows[label] = bench.draw(name, *at, torch.arange(20) // 2)[0]
     write_file(out / "time-to-quality-samples.png", plots.png(plots.image_rows(rows, columns=20)))

@@ -228,7 +228,7 @@ def test_a_checkpoint_that_is_nowhere(machine, capsys, monkeypatch):
     monkeypatch.setattr(recipes, "checkpoint_folder", lambda name: real("mnist-gone" if name == "mnist-ddpm" else name))
     found = only_problem(
         capsys,
-        f"no checkpoint 'mnist-gone' in {machine / 'data' / 'checkpoints'}, ",
+        f"no checkpoint 'mnist-gone': no checkpoints/mnist-gone/card.json in {machine / 'data'}, ",
         "git checkout data/checkpoints/mnist-ddpm, or make it: python -m minidiff.recipes mnist-ddpm",
     )
     assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found", "missing", "found", "found"]

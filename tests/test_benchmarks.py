@@ -50,6 +50,11 @@ def test_the_throughput_benchmark_prints_both_their_ratio_and_a_profile(capsys):
 # --- time to quality -------------------------------------------------------------------------------------------------
 
 
+def test_a_ratio_that_falls_short_is_not_rounded_up():
+    own = {"floors": {"100": 4.0, "240.7": 2.0}, "seconds to floors": {"2": 240.7}}
+    assert quality.sooner(own, {"floors": {"1200.2": 5.0}, "seconds to floors": {"2": None}}) == {"2": 4.9}
+
+
 def test_further_budgets_go_to_contenders_that_exist():
     with pytest.raises(SystemExit, match=r"--also must name one of minidiff.*, but names minidif$"):
         quality.main(["--also", "minidif", "5"])

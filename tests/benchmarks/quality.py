@@ -13,7 +13,7 @@ Judged are n = 2,000 samples, clipped to [-1, 1]: their Frechet distance to test
 the course's classifier and 50 principal components of the pixels, over the distance between test images and other test
 images. Of its samplers each gets the best after the largest budget: of those that come within a tenth of the nearest,
 the quickest. They are tried with 250 samples, or 2,000 where that takes minutes only. 10,000 samples are drawn at the
-end, once for each that came within 3 floors, at its best: further away, more samples tell no more.
+end, once for each that came within 3 floors, at its best: for a slow peer that takes 20 minutes and more.
 
 Not counted: reading the data, saving, measuring. A step counts from its batch to its moving average.
 Pieces that are done lie in build/bench/ (so a sampler that changes needs another name), the report in data/benchmarks/:
@@ -333,22 +333,27 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
+def rounded_down(value: float) -> float:
+    return math.floor(10 * value) / 10
+
+
 def sooner(own: dict, peer: dict) -> dict[str, float]:
     """The peer's seconds to each level over minidiff's: those of its last budget, where it does not come so far.
 
-    Levels that the peer's first budget meets already are left out, since nobody knows when it came there.
+    Levels that the peer's first budget meets already are left out, since nobody knows when it came there. minidiff's
+    seconds are read between two budgets. Rounded down, so that 4.99 does not pass for 5.
     """
     last, ours, theirs = max(map(float, peer["floors"])), own["seconds to floors"], peer["seconds to floors"]
     first = next(iter(peer["floors"].values()))
     known = [level for level, seconds in ours.items() if seconds and first > float(level)]
-    return {level: round((theirs[level] or last) / ours[level], 1) for level in known}
+    return {level: rounded_down((theirs[level] or last) / ours[level]) for level in known}
 
 
 def sooner_to_its_best(own: dict, peer: dict) -> float | None:
     """The peer's seconds to its best distance over minidiff's to the same; more, where its first budget is enough."""
     seconds, best = min(peer["floors"].items(), key=lambda pair: pair[1])
     ours = reached(map(float, own["floors"]), own["floors"].values(), best)
-    return None if ours is None else round(float(seconds) / ours, 1)
+    return None if ours is None else rounded_down(float(seconds) / ours)
 
 
 def figure_of(results: list[dict]):

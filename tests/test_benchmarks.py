@@ -182,6 +182,18 @@ def test_each_trains_in_its_faster_precision_first_and_speed_is_measured_once(be
     assert len(asked) == 2 and bench.speeds("counter") == {"bfloat16": 25, "float32": 100}  # 10 images a step
 
 
+def test_whether_bfloat16_is_worth_it_is_asked_once(tmp_path, monkeypatch):
+    """A run that goes on beside other programs keeps to what it began with."""
+    answers = [torch.bfloat16, torch.float32]
+    monkeypatch.setattr(quality, "faster_dtype", lambda *_: answers.pop(0))
+    x, both = torch.zeros(1, 1, 28, 28), ["bfloat16", "float32"]
+    for _ in range(2):
+        assert quality.precisions_worth(both, x, tmp_path / "first") == both
+    for _ in range(2):
+        assert quality.precisions_worth(both, x, tmp_path / "second") == ["float32"]
+    assert quality.precisions_worth(["float32"], x, tmp_path / "third") == ["float32"] and answers == []
+
+
 def test_a_training_that_is_cut_off_is_made_again_and_finished_ones_stay(bench):
     begun = []
     contender = counting(True, begun)
@@ -200,7 +212,7 @@ def test_a_training_that_is_cut_off_is_made_again_and_finished_ones_stay(bench):
 
 def test_the_second_precision_gets_fewer_budgets_and_the_best_of_both_draws_many(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "contenders", lambda: {"counter": lambda: counting(False, [])})
-    monkeypatch.setattr(quality, "precisions_worth", lambda asked, images: asked)
+    monkeypatch.setattr(quality, "precisions_worth", lambda asked, images, folder: asked)
     monkeypatch.setattr(quality, "figure_of", lambda results: None)
     monkeypatch.setattr(quality.plots, "png", lambda figure: b"")
     shown = []

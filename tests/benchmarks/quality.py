@@ -421,13 +421,19 @@ def table(report: dict) -> str:
     return "\n".join(lines)
 
 
-def precisions_worth(asked: list[str], images: Tensor) -> list[str]:
-    """Leave bfloat16 out where this machine computes slower in it."""
-    if "bfloat16" in asked and len(asked) > 1:
-        if faster_dtype(digit_network(0), images[:64], digit_objective()) != torch.bfloat16:
-            print("this machine is slower in bfloat16 than in float32: left out")
-            return [precision for precision in asked if precision != "bfloat16"]
-    return asked
+def precisions_worth(asked: list[str], images: Tensor, folder: Path) -> list[str]:
+    """Leave bfloat16 out where this machine computes slower in it. Measured once: a busy machine may say otherwise."""
+    if "bfloat16" not in asked or len(asked) == 1:
+        return asked
+    file = folder / "precisions.json"
+    if not file.exists():
+        faster = faster_dtype(digit_network(0), images[:64], digit_objective())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, json.dumps({"bfloat16 is faster": faster == torch.bfloat16}).encode())
+    if json.loads(file.read_text())["bfloat16 is faster"]:
+        return asked
+    print("this machine is slower in bfloat16 than in float32: left out")
+    return [precision for precision in asked if precision != "bfloat16"]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -465,7 +471,7 @@ def main(arguments: list[str] | None = None) -> None:
     results: list[dict] = []
     samplers: dict[str, str] = {}
     try:
-        precisions = precisions_worth(options.precisions, second.images.x)
+        precisions = precisions_worth(options.precisions, second.images.x, options.folder)
         for turn in range(len(precisions)):
             for name in [name for name in options.contenders if turn == 0 or name in options.second]:
                 bench, contender = first[name] if turn == 0 else second, contenders()[name]()

@@ -12,8 +12,8 @@ the report repeats:
 - smalldiffusion: its example for Fashion-MNIST, whose images have the same size, with its own label embedding.
 
 diffusers and smalldiffusion say eps there, in batches of 128 and 1,024. Here they say v, which both libraries offer, in
-batches of 32, for more steps: with eps and 128 backgrounds stayed grey or speckled after twenty minutes. Each peer got few
-trials; minidiff's recipe was chosen over many, by the same distance.
+batches of 32, for more steps: with eps and 128, backgrounds stayed grey or speckled after twenty minutes. Each peer got
+few trials; minidiff's recipe was chosen over many, by the same distance.
 
 The peers draw from PyTorch's global random state, so whoever runs them puts that aside first (`torch.random.fork_rng`).
 """

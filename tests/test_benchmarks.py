@@ -12,7 +12,7 @@ from minidiff.checkpoints import load_weights
 from minidiff.data import Images
 from minidiff.networks import initialised
 from minidiff.recipes import digit_network
-from tests.benchmarks import contenders, quality, recipe, throughput
+from tests.benchmarks import contenders, quality, recipe, shipped, throughput
 
 
 def test_the_two_networks_are_of_one_size():
@@ -352,9 +352,14 @@ def test_the_base_is_the_recipe_of_the_benchmark():
 
 
 def test_what_decides_is_trained_with_every_seed_and_the_rest_once():
-    planned = recipe.planned(list(recipe.ROWS), [0, 1])
-    assert planned[: len(recipe.ROWS)] == [(0, row) for row in recipe.ROWS]
-    assert planned[len(recipe.ROWS) :] == [(1, row) for row in recipe.DECIDING]
+    planned, rows = recipe.planned(list(recipe.ROWS), [0, 1, 2], 120, 0), len(recipe.ROWS)
+    assert planned[:rows] == [(120, 0, row) for row in recipe.ROWS]
+    assert planned[rows:] == [(120, seed, row) for seed in (1, 2) for row in recipe.DECIDING]
+
+
+def test_what_lies_near_the_base_is_trained_for_longer_too():
+    planned = recipe.planned(list(recipe.ROWS), [0, 1, 2], 120, 240)
+    assert [one for one in planned if one[0] == 240] == [(240, seed, row) for seed in (0, 1) for row in recipe.LONGER]
 
 
 def test_the_table_sets_each_row_beside_the_base():
@@ -365,3 +370,29 @@ def test_the_table_sets_each_row_beside_the_base():
     lines = [line.split() for line in recipe.table(found).splitlines()[1:]]
     assert [line[-4:-2] if len(line) > 4 else line[1:3] for line in lines][:2] == [["5.00", "1.00"], ["15.00", "3.00"]]
     assert lines[2][1:3] == ["9.00", "1.50"]  # over the seeds that both have
+
+
+# --- the shipped model -----------------------------------------------------------------------------------------------
+
+
+def test_grey_levels_are_those_of_a_file():
+    stored = torch.arange(256) / 127.5 - 1
+    shaken = (stored + 0.9 / 255 * (2 * torch.rand(256, generator=generator(0)) - 1)).clamp(-1, 1)
+    assert torch.allclose(shipped.in_grey_levels(shaken), stored, atol=1e-6)
+    assert not torch.allclose(shaken, stored, atol=1e-4)
+
+
+def test_the_shipped_model_is_judged_clipped_and_in_grey_levels(tmp_path, monkeypatch):
+    x = torch.rand(64, 1, 28, 28, generator=generator(0)) * 2 - 1
+    monkeypatch.setattr(shipped, "mnist", lambda split: Images(x, torch.arange(64) % 10))
+    monkeypatch.setattr(shipped, "faster_dtype", lambda *_: torch.float32)
+    judged = []
+    monkeypatch.setattr(
+        shipped, "distances", lambda samples, train: judged.append(samples) or {"pixels": {"floors": 1}}
+    )
+    shipped.main(["--n", "4", "--steps", "2", "--out", str(tmp_path)])
+    clipped, grey = judged
+    assert clipped.shape == (4, 1, 28, 28) and clipped.abs().max() <= 1
+    assert torch.equal(grey, shipped.in_grey_levels(clipped)) and not torch.equal(grey, clipped)
+    report = json.loads((tmp_path / "shipped.json").read_text())
+    assert (report["n"], report["precision"], report["clipped"]) == (4, "float32", answer)

@@ -5,7 +5,8 @@
 
 Each row trains from nothing for the same seconds on the same machine as the base, and is judged like the contenders of
 `make bench`: n = 2,000 samples in 25 steps, Frechet distance on the classifier's features over its floor. Single runs
-scatter by a tenth or more, so the choices that decide are trained with every seed, the others with the first one only.
+scatter by a quarter, so the choices that decide are trained with every seed, the others with the first one only. What
+decides after two minutes need not after four: the rows nearest to the base are trained for twice as long, too.
 The report goes to data/benchmarks/recipe.json.
 """
 
@@ -82,6 +83,7 @@ DECIDING = (
     "predicting x0, the plain loss of x0",
     "t^2 even in training",
 )
+LONGER = ("base", "predicting x0, the plain loss of x0", "t^2 even in training")
 BASE_SAMPLER = "DDPM, 25 steps, t even"
 SAMPLERS = {  # sampler, steps, power of the grid from 1 to 0: the same networks, drawn otherwise
     BASE_SAMPLER: ("DDPM", 25, 1.0),
@@ -142,31 +144,40 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure what is not done yet, write the report after each row, and print it."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.recipe", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
-    parser.add_argument("--seconds", type=int, default=150, help="of training")
+    parser.add_argument("--seconds", type=int, default=120, help="of training")
+    parser.add_argument(
+        "--longer", type=int, default=240, help="of training, for the rows nearest to the base; 0: none"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n", type=int, default=2000, help="samples behind each distance")
     parser.add_argument("--folder", type=Path, default=Path("build") / "bench-recipe", help="where finished pieces lie")
     parser.add_argument("--out", type=Path, default=Path("data") / "benchmarks", help="where the report goes")
     options = parser.parse_args(arguments)
-    found: dict[str, dict[int, dict]] = {}
+    tables: dict[int, dict[str, dict[int, dict]]] = {}
     try:
-        for seed, row in planned(options.rows, options.seeds):
-            bench = Bench(options.folder / f"seed {seed}", [options.seconds], options.n, 0, seed=seed)
-            choices = Choices(**ROWS[row])
+        for seconds, seed, row in planned(options.rows, options.seeds, options.seconds, options.longer):
+            bench = Bench(options.folder / f"seed {seed}", [seconds], options.n, 0, seed=seed)
+            choices, found = Choices(**ROWS[row]), tables.setdefault(seconds, {})
             contender = with_choices(choices)
             found.setdefault(row, {})[seed] = bench.run(row, contender, choices.precision)["rows"][0]
-            for sampler in list(SAMPLERS)[1 : None if seed == 0 else -1] if row == "base" else []:
-                drawn = bench.measure(row, contender, choices.precision, options.seconds, sampler, options.n)
-                found.setdefault(sampler, {})[seed] = {**found[row][seed], "drawn": drawn}
-            write_report(found, options)
+            if row == "base" and seconds == options.seconds:
+                for sampler in list(SAMPLERS)[1 : None if seed == options.seeds[0] else -1]:
+                    drawn = bench.measure(row, contender, choices.precision, seconds, sampler, options.n)
+                    found.setdefault(sampler, {})[seed] = {**found[row][seed], "drawn": drawn}
+            write_report(tables, options)
     except KeyboardInterrupt:
         print("\nstopped: what is done is kept, and the same command goes on")
-    print(table(found))
+    for seconds, found in tables.items():
+        print(f"after {seconds} s of training\n{table(found)}\n")
 
 
-def planned(rows: list[str], seeds: list[int]) -> list[tuple[int, str]]:
-    """The trainings, in order: a whole table with the first seed, then what decides with the others."""
-    return [(seed, row) for seed in seeds for row in rows if seed == seeds[0] or row in DECIDING]
+def planned(rows: list[str], seeds: list[int], seconds: int, longer: int) -> list[tuple[int, int, str]]:
+    """The trainings as (seconds, seed, row), in order: a whole table with the first seed, what decides with the others.
+
+    Last, with two seeds, what is trained for longer.
+    """
+    first = [(seconds, seed, row) for seed in seeds for row in rows if seed == seeds[0] or row in DECIDING]
+    return first + [(longer, seed, row) for seed in seeds[:2] for row in rows if row in LONGER and longer]
 
 
 def floors_of(measured: dict[int, dict]) -> list[float]:
@@ -184,10 +195,13 @@ def table(found: dict[str, dict[int, dict]]) -> str:
     return "\n".join(lines)
 
 
-def write_report(found: dict[str, dict[int, dict]], options: argparse.Namespace) -> None:
-    rows = {row: {str(seed): one for seed, one in measured.items()} for row, measured in found.items()}
+def write_report(tables: dict[int, dict[str, dict[int, dict]]], options: argparse.Namespace) -> None:
+    by_seconds = {
+        str(seconds): {row: {str(seed): one for seed, one in measured.items()} for row, measured in found.items()}
+        for seconds, found in tables.items()
+    }
     options.out.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"machine": machine_of(options), "rows": rows}, indent=1) + "\n"
+    content = json.dumps({"machine": machine_of(options), "rows by seconds": by_seconds}, indent=1) + "\n"
     write_file(options.out / "recipe.json", content.encode())
 
 

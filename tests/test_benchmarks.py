@@ -386,10 +386,8 @@ def test_the_shipped_model_is_judged_clipped_and_in_grey_levels(tmp_path, monkey
     x = torch.rand(64, 1, 28, 28, generator=generator(0)) * 2 - 1
     monkeypatch.setattr(shipped, "mnist", lambda split: Images(x, torch.arange(64) % 10))
     monkeypatch.setattr(shipped, "faster_dtype", lambda *_: torch.float32)
-    judged = []
-    monkeypatch.setattr(
-        shipped, "distances", lambda samples, train: judged.append(samples) or {"pixels": {"floors": 1}}
-    )
+    judged, answer = [], {"pixels": {"floors": 1}}
+    monkeypatch.setattr(shipped, "distances", lambda samples, train: judged.append(samples) or answer)
     shipped.main(["--n", "4", "--steps", "2", "--out", str(tmp_path)])
     clipped, grey = judged
     assert clipped.shape == (4, 1, 28, 28) and clipped.abs().max() <= 1

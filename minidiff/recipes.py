@@ -198,24 +198,28 @@ def digit_training(
     learning_rate: float,
     decay: float,
     label_dropout: float = 0.0,
+    falls: bool = False,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[EMA, Iterator[TrainStep]]:
     """Everything that trains the DDPM on images x, (N, 1, H, W): returns the moving average and the running training.
 
     y: labels, (N,), for a network with classes; `label_dropout` of them are withheld, so that it learns both.
+    falls: let the learning rate fall to 0 by the last step. Without it the rate stays, the average does the smoothing,
+    and you may stop at any step: better for minutes, while a long training gains a little by the fall.
 
     The same code makes notebook 13's live model and the shipped one; they differ in these numbers only.
     """
     optimizer = digit_optimizer(net, learning_rate)
     ema = EMA(net, decay)
+    falling = warmup_cosine(optimizer, steps=steps, warmup=min(200, steps // 10)) if falls else None
     return ema, train(
         net,
         batches(x, y, batch_size=batch_size, steps=steps, seed=seed),
         digit_objective(label_dropout=label_dropout),
         optimizer,
         generator=generator(seed, 2),
-        schedule=warmup_cosine(optimizer, steps=steps, warmup=min(200, steps // 10)),
+        schedule=falling,
         ema=ema,
         dtype=dtype,
     )
@@ -291,8 +295,9 @@ def digit_distance(samples: Tensor, test: Tensor, classifier: Classifier, *, see
 # The command
 
 CLASSIFIER_STEPS = 3 * 468  # three epochs
-DDPM_RECIPE = {"steps": 7500, "batch_size": 128, "learning_rate": 1e-2, "decay": 0.995, "seed": 0}
+DDPM_RECIPE = {"steps": 7500, "batch_size": 128, "learning_rate": 1e-2, "decay": 0.995, "falls": True, "seed": 0}
 LABELS_RECIPE = {**DDPM_RECIPE, "label_dropout": 0.1}
+ANY_TIME_RECIPE = {**LABELS_RECIPE, "decay": 0.999, "falls": False}  # for minutes; its training may stop at any step
 NOISY_CLASSIFIER_STEPS = 5 * 468
 DISTANCE_SAMPLES, DISTANCE_STEPS = 2000, 50
 

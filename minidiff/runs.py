@@ -57,8 +57,8 @@ from minidiff.denoisers import from_network
 from minidiff.metrics import Measurement, energy_distance, frechet_distance, sliced_wasserstein
 from minidiff.networks import MLP, UNet, initialised
 from minidiff.recipes import (
+    ANY_TIME_RECIPE,
     KIND,
-    LABELS_RECIPE,
     PATH,
     classifier_features,
     digit_network,
@@ -100,9 +100,10 @@ DATA = [*POINTS, "digits", "mnist"]
 DEFAULTS = {  # steps, batch size, learning rate, decay of the moving average
     **{name: (4000, 512, 5e-3, 0.999) for name in POINTS},
     "digits": (1500, 64, 5e-3, 0.995),
-    "mnist": tuple(LABELS_RECIPE[key] for key in ("steps", "batch_size", "learning_rate", "decay")),
+    "mnist": tuple(ANY_TIME_RECIPE[key] for key in ("steps", "batch_size", "learning_rate", "decay")),
 }
 CLASSES = {"mnist": 10}  # labels that a network is told; of the other data it is told none
+STAYS = {"mnist"}  # where the learning rate stays; for the others it falls
 LOG = "log.jsonl"
 REPORT_EVERY = 10  # steps between two looks at the loss: a GPU is not waited for in between
 SAVE_SECONDS = 60.0
@@ -124,7 +125,8 @@ class Recipe(NamedTuple):
     seed_shift: str  # MINIDIFF_SEED
     precision: str  # float32 or bfloat16, asked for or measured to be faster where the training began
     classes: int = 0  # labels that the network is told
-    kind: Target = "v"  # what the network predicts; these two have the values of trainings from before they were here
+    kind: Target = "v"  # what the network predicts
+    falls: bool = True  # the learning rate; these three have the values of trainings from before they were here
 
 
 class Wish(NamedTuple):
@@ -185,7 +187,10 @@ def assembled(recipe: Recipe, device: torch.device) -> Training:
         optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0, fused=True)
     else:
         optimizer = digit_optimizer(net, rate)
-    schedule = warmup_cosine(optimizer, steps=recipe.steps, warmup=min(200, recipe.steps // 10))
+    if recipe.falls:
+        schedule = warmup_cosine(optimizer, steps=recipe.steps, warmup=min(200, recipe.steps // 10))
+    else:
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     return Training(net, EMA(net, recipe.decay), optimizer, schedule, generator(recipe.seed, 2, device=device))
 
 
@@ -207,7 +212,7 @@ def running(
     else:
         data = batches(train_set.x, train_set.y if recipe.classes else None, **span)
     if recipe.kind == KIND:
-        dropout = LABELS_RECIPE["label_dropout"] if recipe.classes else 0.0
+        dropout = ANY_TIME_RECIPE["label_dropout"] if recipe.classes else 0.0
         objective = digit_objective(label_dropout=dropout, rows=workers.rows)
     else:
         objective = denoising_objective(PATH, recipe.kind, rows=workers.rows)
@@ -276,6 +281,7 @@ def new_recipe(wish: Wish, train_set: Images | None, device: torch.device, count
         wish.precision or "float32",
         CLASSES.get(wish.data, 0),
         "v" if wish.data in POINTS else KIND,
+        wish.data not in STAYS,
     )
     if recipe.batch_size % count:
         raise Refused(f"--batch must be a multiple of the {count} workers, but is {recipe.batch_size}")

@@ -666,15 +666,12 @@ def test_a_run_on_mnist_is_the_recipe_with_labels(tmp_path, monkeypatch, one_thr
     folder = tmp_path / "run"
     wanted = ["train", "mnist", "--steps", "3", "--batch", "4", "--precision", "float32", "--out", str(folder)]
     assert command_line.main(wanted) == 0
-    images, same = mnist("train"), {"learning_rate": 0.01, "decay": 0.995, "label_dropout": 0.1}
+    images, same = mnist("train"), {"learning_rate": 0.01, "decay": 0.999, "label_dropout": 0.1}
     net = recipes.digit_network(0, classes=10)
     ema, running = recipes.digit_training(net, images.x, images.y, steps=3, batch_size=4, **same)
     list(running)
     saved, card = runs.load_run(folder)
-    assert {name: card["recipe"][name] for name in ("learning_rate", "decay")} == {
-        "learning_rate": 0.01,
-        "decay": 0.995,
-    }
+    assert [card["recipe"][name] for name in ("learning_rate", "decay", "falls")] == [0.01, 0.999, False]
     assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), ema.net.parameters(), strict=True))
 
 
@@ -683,6 +680,7 @@ def test_a_run_from_before_there_were_labels_goes_on_without():
     recipe = runs.Recipe(**old)
     training = runs.assembled(recipe, torch.device("cpu"))
     assert recipe.kind == "v" and runs.kind_of({"recipe": old}) == runs.kind_of({}) == "v"
+    assert recipe.falls and training.schedule.get_last_lr() != [5e-3] * 2  # it rises, and falls to 0 at the end
     assert training.net.state_dict().keys() == recipes.digit_network().state_dict().keys()
     for a, b in zip(training.net.parameters(), recipes.digit_network().parameters(), strict=True):
         assert torch.equal(a, b)

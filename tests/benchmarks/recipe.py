@@ -37,7 +37,7 @@ __all__ = ["ROWS", "Choices", "main", "with_choices"]
 
 
 class Choices(NamedTuple):
-    """One recipe. The defaults are the base that each row changes in one place."""
+    """One recipe. The defaults are the base that each row changes: the recipe before this table let its rate stay."""
 
     labels: bool = True
     optimizer: str = "Muon"
@@ -64,6 +64,7 @@ ROWS = {
     "no labels": {"labels": False},
     "AdamW in place of Muon": {"optimizer": "AdamW", "learning_rate": 0.004},
     "constant learning rate": {"falls": False},
+    "the same, and the plain loss of x0": {"falls": False, "weight": None},
     "no moving average": {"decay": None},
     "predicting v, the same loss": {"kind": "v", "weight": None},
     "predicting x0, the plain loss of x0": {"weight": None},
@@ -82,8 +83,15 @@ DECIDING = (
     "predicting v, the same loss",
     "predicting x0, the plain loss of x0",
     "t^2 even in training",
+    "constant learning rate",
 )
-LONGER = ("base", "predicting x0, the plain loss of x0", "t^2 even in training")
+LONGER = (
+    "base",
+    "predicting x0, the plain loss of x0",
+    "t^2 even in training",
+    "constant learning rate",
+    "the same, and the plain loss of x0",
+)
 BASE_SAMPLER = "DDPM, 25 steps, t even"
 SAMPLERS = {  # sampler, steps, power of the grid from 1 to 0: the same networks, drawn otherwise
     BASE_SAMPLER: ("DDPM", 25, 1.0),

@@ -680,7 +680,9 @@ def test_a_run_from_before_there_were_labels_goes_on_without():
     recipe = runs.Recipe(**old)
     training = runs.assembled(recipe, torch.device("cpu"))
     assert recipe.kind == "v" and runs.kind_of({"recipe": old}) == runs.kind_of({}) == "v"
-    assert recipe.falls and training.schedule.get_last_lr() != [5e-3] * 2  # it rises, and falls to 0 at the end
+    assert recipe.falls and training.schedule.lr_lambdas[0](10) == 0
+    stays = runs.assembled(recipe._replace(falls=False), torch.device("cpu")).schedule.lr_lambdas[0]
+    assert stays(0) == stays(10) == 1
     assert training.net.state_dict().keys() == recipes.digit_network().state_dict().keys()
     for a, b in zip(training.net.parameters(), recipes.digit_network().parameters(), strict=True):
         assert torch.equal(a, b)

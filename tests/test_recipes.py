@@ -137,6 +137,20 @@ def test_the_same_seed_trains_the_same_digit_network():
     assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
 
 
+def test_the_rate_stays_unless_it_is_told_to_fall():
+    """The last of twelve steps moves the weights as far as the others, or by the little that a half cosine leaves."""
+    x = noisy_images("train", 64).x[:, :, :8, :8]
+
+    def last_step(falls):
+        net, numbers = recipes.digit_network(), {"steps": 12, "batch_size": 16, "learning_rate": 1e-2, "decay": 0.9}
+        _, running = recipes.digit_training(net, x, falls=falls, **numbers)
+        states = (torch.cat([weight.detach().flatten() for weight in net.parameters()]) for _ in running)
+        before, after = list(states)[-2:]
+        return float((after - before).norm())
+
+    assert last_step(falls=True) < 0.1 * last_step(falls=False)
+
+
 def test_a_guess_of_x0_is_judged_by_the_v_that_follows_from_it(make_generator):
     """v written out from the guess, at times where the weight is below its limit; and the limit below them."""
     t = torch.linspace(0.2, 1, 40, dtype=torch.float64)

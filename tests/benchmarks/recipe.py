@@ -64,7 +64,7 @@ ROWS = {
     "no labels": {"labels": False},
     "AdamW in place of Muon": {"optimizer": "AdamW", "learning_rate": 0.004},
     "constant learning rate": {"falls": False},
-    "the same, and the plain loss of x0": {"falls": False, "weight": None},
+    "constant rate, plain loss of x0": {"falls": False, "weight": None},
     "no moving average": {"decay": None},
     "predicting v, the same loss": {"kind": "v", "weight": None},
     "predicting x0, the plain loss of x0": {"weight": None},
@@ -90,7 +90,7 @@ LONGER = (
     "predicting x0, the plain loss of x0",
     "t^2 even in training",
     "constant learning rate",
-    "the same, and the plain loss of x0",
+    "constant rate, plain loss of x0",
 )
 BASE_SAMPLER = "DDPM, 25 steps, t even"
 SAMPLERS = {  # sampler, steps, power of the grid from 1 to 0: the same networks, drawn otherwise

@@ -18,7 +18,7 @@ from torch import Tensor
 from minidiff import generator
 from minidiff.checkpoints import write_file
 from minidiff.data import mnist
-from minidiff.recipes import digit_objective, load_labelled_digit_network, sample_labelled_digits
+from minidiff.recipes import digit_network, digit_objective, load_labelled_digit_network, sample_labelled_digits
 from minidiff.training import faster_dtype
 from tests.benchmarks.quality import LAST, SEED, distances, machine_of
 
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     images = mnist("train")
     net, card = load_labelled_digit_network()
-    dtype = faster_dtype(net, images.x[:64], digit_objective())
+    dtype = faster_dtype(digit_network(), images.x[:64], digit_objective())
     labels = images.y[torch.randperm(len(images.y), generator=generator(SEED, 6))[: options.n]]
     begin = time.perf_counter()
     with torch.inference_mode():

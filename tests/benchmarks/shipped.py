@@ -1,10 +1,11 @@
 """How far are the digits of the shipped model from real ones, with 10,000 of them?
 
-    python -m tests.benchmarks.shipped             about four minutes on two CPU cores
+    python -m tests.benchmarks.shipped             about seven minutes on two CPU cores
     python -m tests.benchmarks.shipped --n 2000    fewer samples, with the floor of as many
 
 Labels are drawn as often as the training set has them. Judged are the samples clipped to [-1, 1], as in `make bench`,
-and rounded to the 256 grey levels in which images are stored. The report goes to data/benchmarks/shipped.json.
+and rounded to the 256 grey levels in which images are stored. It is done with several seeds, since a few odd samples
+among 10,000 move the distance by a fifth. The report goes to data/benchmarks/shipped.json.
 """
 
 import argparse
@@ -35,29 +36,27 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.shipped", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=LAST, help="samples")
     parser.add_argument("--steps", type=int, default=50, help="of DDPM's sampler")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("data") / "benchmarks", help="where the report goes")
     options = parser.parse_args(arguments)
     images = mnist("train")
     net, card = load_labelled_digit_network()
     dtype = faster_dtype(digit_network(), images.x[:64], digit_objective())
     labels = images.y[torch.randperm(len(images.y), generator=generator(SEED, 6))[: options.n]]
-    begin = time.perf_counter()
-    with torch.inference_mode():
-        drawn = sample_labelled_digits(net, labels, steps=options.steps, seed=SEED, dtype=dtype).clamp(-1, 1)
-    found = {
-        "weights": card["sha256"],
-        "precision": str(dtype).removeprefix("torch."),
-        "n": options.n,
-        "steps": options.steps,
-        "seconds": round(time.perf_counter() - begin),
-        "clipped": distances(drawn, images.x),
-        "in grey levels": distances(in_grey_levels(drawn), images.x),
-    }
+    found = []
+    for seed in options.seeds:
+        begin = time.perf_counter()
+        with torch.inference_mode():
+            drawn = sample_labelled_digits(net, labels, steps=options.steps, seed=seed, dtype=dtype).clamp(-1, 1)
+        seconds = round(time.perf_counter() - begin)
+        judged = {"clipped": distances(drawn, images.x), "in grey levels": distances(in_grey_levels(drawn), images.x)}
+        found.append({"seed": seed, "seconds": seconds, **judged})
+        floors = {name: {view: one["floors"] for view, one in views.items()} for name, views in judged.items()}
+        print(f"seed {seed}, floors: {floors}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine_of(options), **found}
+    made = {"weights": card["sha256"], "precision": str(dtype).removeprefix("torch."), "drawn": found}
+    report = {"machine": machine_of(options), **made}
     write_file(options.out / "shipped.json", (json.dumps(report, indent=1) + "\n").encode())
-    for name in ("clipped", "in grey levels"):
-        print(name, {view: measured["floors"] for view, measured in found[name].items()}, "floors")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     python -m tests.benchmarks.shipped --n 2000    fewer samples, with the floor of as many
 
 Labels are drawn as often as the training set has them. Judged are the samples clipped to [-1, 1], as in `make bench`,
-and rounded to the 256 grey levels in which images are stored. It is done with several seeds, since a few odd samples
-among 10,000 move the distance by a fifth. The report goes to data/benchmarks/shipped.json.
+and rounded to the 256 grey levels in which images are stored. It is done with several seeds, since even with so many
+samples draws differ by a tenth and more, as real images do. The report goes to data/benchmarks/shipped.json.
 """
 
 import argparse

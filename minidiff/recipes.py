@@ -206,7 +206,7 @@ def digit_training(
 
     y: labels, (N,), for a network with classes; `label_dropout` of them are withheld, so that it learns both.
     falls: let the learning rate fall to 0 by the last step. Without it the rate stays, the average does the smoothing,
-    and you may stop at any step: better for minutes; a long training may gain a little by the fall.
+    and you may stop at any step: better for minutes, while a long training gains a little by the fall.
 
     The same code makes notebook 13's live model and the shipped one; they differ in these numbers only.
     """

@@ -2,7 +2,7 @@
 
     python -m minidiff.recipes mnist-classifier          about 2 minutes on two CPU cores
     python -m minidiff.recipes mnist-ddpm                about 20 minutes on two CPU cores
-    python -m minidiff.recipes mnist-ddpm-labels         the same, and it knows which digit it draws
+    python -m minidiff.recipes mnist-ddpm-labels         it knows which digit it draws; about an hour on two CPU cores
     python -m minidiff.recipes mnist-classifier-noisy    recognises noisy digits, for classifier guidance; 5 minutes
     python -m minidiff.recipes picture                   the picture at the head of the README, in data/
 
@@ -241,7 +241,7 @@ def sample_digits(
     net: nn.Module, n: int, *, steps: int, seed: int, side: int = 28, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Draw n images, (n, 1, side, side), by DDPM's sampler in a few steps, with a progress bar."""
-    return _drawn(lambda rows: from_network(net, PATH, KIND), n, steps, seed, side, dtype)
+    return _drawn(lambda rows: from_network(net, PATH, KIND), n, steps, seed, side, dtype, ancestral)
 
 
 def sample_labelled_digits(
@@ -253,21 +253,29 @@ def sample_labelled_digits(
     seed: int,
     side: int = 28,
     dtype: torch.dtype = torch.float32,
+    sampler: Callable[..., Iterator[State]] = ancestral,
 ) -> Tensor:
     """Draw one image for each label of y, (n,), by classifier-free guidance at weight w. Notebooks 13 and 14.
 
-    w = 1 is plain conditional sampling and asks the network once a step; any other w asks twice.
+    w = 1 is plain conditional sampling and asks the network once a step; any other w asks twice. sampler: a loop of
+    `samplers` that takes a generator.
     """
 
     def denoiser(rows: slice) -> Denoiser:
         labelled = from_network(net, PATH, KIND, y[rows])
         return labelled if w == 1 else guided(labelled, from_network(net, PATH, KIND), w)
 
-    return _drawn(denoiser, len(y), steps, seed, side, dtype)
+    return _drawn(denoiser, len(y), steps, seed, side, dtype, sampler)
 
 
 def _drawn(
-    denoiser: Callable[[slice], Denoiser], n: int, steps: int, seed: int, side: int, dtype: torch.dtype
+    denoiser: Callable[[slice], Denoiser],
+    n: int,
+    steps: int,
+    seed: int,
+    side: int,
+    dtype: torch.dtype,
+    sampler: Callable[..., Iterator[State]],
 ) -> Tensor:
     """n images, a chunk at a time, each by the denoiser of its rows. (n, 1, side, side)."""
     source, parts = generator(seed, 3), []
@@ -275,7 +283,7 @@ def _drawn(
     for begin in tqdm(range(0, n, SAMPLING_CHUNK), desc="sampling", unit="batch"):
         rows = slice(begin, begin + SAMPLING_CHUNK)
         with torch.autocast(noise.device.type, dtype, enabled=dtype != torch.float32):
-            parts.append(last(ancestral(denoiser(rows), PATH, noise[rows], times, generator=source)))
+            parts.append(last(sampler(denoiser(rows), PATH, noise[rows], times, generator=source)))
     return torch.cat(parts)
 
 
@@ -296,8 +304,9 @@ def digit_distance(samples: Tensor, test: Tensor, classifier: Classifier, *, see
 
 CLASSIFIER_STEPS = 3 * 468  # three epochs
 DDPM_RECIPE = {"steps": 7500, "batch_size": 128, "learning_rate": 1e-2, "decay": 0.995, "falls": True, "seed": 0}
-LABELS_RECIPE = {**DDPM_RECIPE, "label_dropout": 0.1}
-ANY_TIME_RECIPE = {**LABELS_RECIPE, "decay": 0.999, "falls": False}  # for minutes; its training may stop at any step
+LABELS_RECIPE = {**DDPM_RECIPE, "steps": 24_000, "label_dropout": 0.1}
+# For minutes; its training may stop at any step
+ANY_TIME_RECIPE = {**LABELS_RECIPE, "steps": 7500, "decay": 0.999, "falls": False}
 NOISY_CLASSIFIER_STEPS = 5 * 468
 DISTANCE_SAMPLES, DISTANCE_STEPS = 2000, 50
 
@@ -392,18 +401,7 @@ def make_labelled_ddpm(out: Path, steps: int | None = None) -> dict:
     dtype = faster_dtype(net, images.x[: recipe["batch_size"]], digit_objective())
     ema, running = digit_training(net, images.x, images.y, **recipe, dtype=dtype)
     seconds = run(running, recipe["steps"])
-    y, classifier = torch.arange(DISTANCE_SAMPLES) % 10, load_classifier()
-    samples = sample_labelled_digits(ema.net, y, steps=DISTANCE_STEPS, seed=0)
-    distance = digit_distance(samples, mnist("test").x, classifier)
-    with torch.no_grad():
-        answers = torch.cat([classifier(part).argmax(dim=1) for part in samples.split(FEATURE_CHUNK)])
-    result = {
-        "recognised as their class": round(float((answers == y).float().mean()), 4),
-        "Frechet distance on the classifier's features": round(distance.value, 3),
-        "its floor": round(distance.floor, 3),
-        "samples": distance.samples,
-        "sampling steps": DISTANCE_STEPS,
-    }
+    result = labelled_result(ema.net)
     return write(out, ema, {**recipe, "classes": classes, "kind": KIND, "precision": str(dtype)}, seconds, result)
 
 
@@ -415,14 +413,29 @@ def make_ddpm(out: Path, steps: int | None = None) -> dict:
     ema, running = digit_training(net, x, **recipe, dtype=dtype)
     seconds = run(running, recipe["steps"])
     samples = sample_digits(ema.net, DISTANCE_SAMPLES, steps=DISTANCE_STEPS, seed=0, dtype=dtype)
-    distance = digit_distance(samples, mnist("test").x, load_classifier())
-    result = {
+    result = distance_result(samples, load_classifier())
+    return write(out, ema, {**recipe, "kind": KIND, "precision": str(dtype)}, seconds, result)
+
+
+def labelled_result(net: nn.Module) -> dict:
+    """For a card: how often a digit is what it was asked to be, and the distance of all."""
+    y, classifier = torch.arange(DISTANCE_SAMPLES) % 10, load_classifier()
+    samples = sample_labelled_digits(net, y, steps=DISTANCE_STEPS, seed=0)
+    with torch.no_grad():
+        answers = torch.cat([classifier(part).argmax(dim=1) for part in samples.split(FEATURE_CHUNK)])
+    recognised = float((answers == y).float().mean())
+    return {"recognised as their class": round(recognised, 4), **distance_result(samples, classifier)}
+
+
+def distance_result(samples: Tensor, classifier: Classifier) -> dict:
+    """For a card: the distance of samples to test images, its floor, and how they were drawn."""
+    distance = digit_distance(samples, mnist("test").x, classifier)
+    return {
         "Frechet distance on the classifier's features": round(distance.value, 3),
         "its floor": round(distance.floor, 3),
         "samples": distance.samples,
         "sampling steps": DISTANCE_STEPS,
     }
-    return write(out, ema, {**recipe, "kind": KIND, "precision": str(dtype)}, seconds, result)
 
 
 def run(running: Iterator[TrainStep], steps: int) -> float:

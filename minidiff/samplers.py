@@ -11,7 +11,7 @@ eps_hat. They differ in how they go on from there to a lower time s:
     ancestral            the same, with a part of eps_hat replaced by fresh noise
     euler                one straight piece of the ODE dx = x0_hat dalpha + eps_hat dsigma
     heun                 the same, with the mean of the estimates at both ends of the piece
-    dpmpp_2m             ddim, with an x0_hat extrapolated from the last two
+    dpmpp_2m             ddim, with an x0_hat extrapolated from the last two; ancestral likewise, with eta = 1
     langevin             not at all: it shakes x at one and the same t, which leaves p_t as it is
     euler_maruyama       euler and a little langevin in every step: the reverse SDE
     annealed_langevin    langevin at one noise level after another
@@ -328,34 +328,49 @@ def dpmpp_2m_step(
     s: Tensor,
     *,
     previous: tuple[Tensor, Tensor] | None = None,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> State:
     """One step of DPM-Solver++(2M), from t down to s (DPM-Solver++, algorithm 2). Taught in notebook 10.
 
     x: (B, *D) at time t. t, s: (), s < t. previous: the time before t and the estimate x0_hat that was made there, or
     None at the start. It is a step of DDIM with x0_hat extrapolated, along a straight line in log-SNR, to the middle
-    of the step. The State holds x0_hat as the denoiser gave it.
+    of the step. The State holds x0_hat as the denoiser gave it. eta is DDIM's: with 1 it is a step of DDPM's sampler,
+    extrapolated likewise.
     """
     if previous is None or reaches_data(path, s):
-        return ddim_step(denoise, path, x, t, s)
+        return ddim_step(denoise, path, x, t, s, eta=eta, generator=generator)
     before, x0_before = previous
     x0_hat, _ = predict(denoise, path, x, t)
     h = path.log_snr(s) - path.log_snr(t)
     h_before = path.log_snr(t) - path.log_snr(before)  # infinite after a start at alpha = 0: then nothing is added
     middle = x0_hat + expand(h / (2 * h_before), x) * (x0_hat - x0_before)
-    return State(s, ddim_step(lambda *_: middle, path, x, t, s).x, x0_hat)
+    step = ddim_step(lambda *_: middle, path, x, t, s, eta=eta, generator=generator)
+    return State(s, step.x, x0_hat)
 
 
 @torch.no_grad()
-def dpmpp_2m(denoise: Denoiser, path: GaussianPath, x: Tensor, times: Tensor) -> Iterator[State]:
+def dpmpp_2m(
+    denoise: Denoiser,
+    path: GaussianPath,
+    x: Tensor,
+    times: Tensor,
+    *,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Iterator[State]:
     """DPM-Solver++(2M): second order for one question a step (DPM-Solver++, algorithm 2). Notebook 10.
 
-    x, times and the errors are those of `ancestral`. Draws nothing. Its first step, which has no memory, and its last,
-    to sigma = 0, are DDIM's.
+    x, times and the errors are those of `ancestral`. Its first step, which has no memory, and its last, to sigma = 0,
+    are DDIM's. eta = 0 draws nothing. With eta in (0, 1] and a generator it draws fresh noise as `ddim` does; eta = 1
+    is SDE-DPM-Solver++(2M): the sampler of DDPM with a memory, of second order where that is of first (weak orders).
     """
     _check_start(path, x, times)
+    _check_amount("eta", eta, 1)
+    _check_noise("eta", eta, generator)
     previous = None
     for t, s in itertools.pairwise(times):
-        state = dpmpp_2m_step(denoise, path, x, t, s, previous=previous)
+        state = dpmpp_2m_step(denoise, path, x, t, s, previous=previous, eta=eta, generator=generator)
         x, previous = state.x, (t, state.x0_hat)
         yield state
 

@@ -382,10 +382,12 @@ def test_the_shipped_model_is_judged_clipped_and_in_grey_levels(tmp_path, monkey
     judged, answer = [], {"pixels": {"floors": 1}}
     monkeypatch.setattr(shipped, "distances", lambda samples, train: judged.append(samples) or answer)
     shipped.main(["--n", "4", "--steps", "2", "--seeds", "0", "5", "--out", str(tmp_path)])
-    clipped, grey, other, _ = judged
+    clipped, grey, by_2m, _, other, *_ = judged
     assert clipped.shape == (4, 1, 28, 28) and clipped.abs().max() <= 1
     assert torch.equal(grey, shipped.in_grey_levels(clipped)) and not torch.equal(grey, clipped)
     assert not torch.equal(clipped, other)  # another seed
+    assert not torch.equal(clipped, by_2m)  # another sampler
     report = json.loads((tmp_path / "shipped.json").read_text())
-    assert [one["seed"] for one in report["drawn"]] == [0, 5] and report["drawn"][1]["clipped"] == answer
+    for drawn in (report["drawn"][name] for name in shipped.SAMPLERS):
+        assert [one["seed"] for one in drawn] == [0, 5] and drawn[1]["clipped"] == answer
     assert report["machine"]["arguments"]["n"] == 4 and report["precision"] in ("float32", "bfloat16")

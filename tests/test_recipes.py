@@ -96,13 +96,27 @@ def test_a_noisy_classifier_answers_with_a_probability(make_generator):
 
 @pytest.mark.skipif(find_mnist() is None, reason="MNIST not found")
 def test_the_shipped_labelled_network_draws_what_it_is_asked_for():
-    """300 digits. With the card's rate of 0.9785, fewer than 0.92 come by chance with a probability below 1e-7."""
+    """300 digits. With the card's rate of 0.9805, fewer than 0.92 come by chance with a probability below 1e-7."""
     net, card = recipes.load_labelled_digit_network()
     assert card["result"]["recognised as their class"] >= 0.97
     y, classifier = torch.arange(300) % 10, recipes.load_classifier()
     with torch.no_grad():
         answers = classifier(recipes.sample_labelled_digits(net, y, steps=20, seed=0)).argmax(dim=1)
     assert float((answers == y).float().mean()) >= 0.92
+
+
+@pytest.mark.parametrize(
+    ("load", "recipe"),
+    [
+        (recipes.load_digit_network, recipes.DDPM_RECIPE),
+        (recipes.load_labelled_digit_network, recipes.LABELS_RECIPE),
+    ],
+)
+def test_a_shipped_card_tells_the_recipe_that_its_command_follows(load, recipe):
+    _, card = load()
+    told = card["recipe"]
+    assert {name: told.get(name, True) for name in recipe} == recipe  # a card from before `falls` tells nothing of it
+    assert told["steps made"] == recipe["steps"]
 
 
 def test_an_interrupted_recipe_keeps_what_it_learned(small_world, tmp_path, monkeypatch, capsys):

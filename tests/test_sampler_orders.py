@@ -16,6 +16,7 @@ from minidiff.samplers import (
     annealed_langevin,
     ddim,
     dpmpp_2m,
+    dpmpp_2m_step,
     euler,
     euler_maruyama,
     euler_maruyama_step,
@@ -126,6 +127,44 @@ def test_euler_maruyama_has_weak_order_1(path, stochasticity, make_generator):
     assert errors[-1] < 0.03
 
 
+def variance_with_memory(path, times, std, eta, make_generator, *, memory=True):
+    """Var[x] after a whole walk of 2M, exactly. A step takes (x, the answer before) linearly to (x, the answer)."""
+    denoise = gaussian(std)(path)
+    probes = torch.tensor([[0.0, 0], [1, 0], [0, 1]], dtype=torch.float64)  # nothing, x alone, the answer alone
+    z = torch.randn(3, 1, generator=make_generator(9), dtype=torch.float64)[:, 0]
+    covariance, before = torch.zeros(2, 2, dtype=torch.float64), None
+    covariance[0, 0] = path.alpha(times[0]) ** 2 * std**2 + path.sigma(times[0]) ** 2
+    for t, s in itertools.pairwise(times):
+        previous = (before, probes[:, 1:]) if memory and before is not None else None
+        state = dpmpp_2m_step(
+            denoise, path, probes[:, :1], t, s, previous=previous, eta=eta, generator=make_generator(9)
+        )
+        noise = state.x[0, 0] / z[0]
+        to_x = state.x[1:, 0] - noise * z[1:]
+        step = torch.stack([to_x, state.x0_hat[1:, 0]])
+        covariance = step @ covariance @ step.T
+        covariance[0, 0] += noise**2
+        before = t
+    return float(covariance[0, 0])
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+@pytest.mark.parametrize("std", [0.5, 1.5])
+def test_2m_with_noise_has_weak_order_2_and_without_its_memory_1(std, eta, make_generator):
+    """Again the exact variance of Gaussian data. Without memory it is the sampler of DDIM's eta, thus of DDPM for 1."""
+    path, sizes = vp_linear(), (40, 80, 160, 320)
+    low = 0.01
+    exact = float(path.alpha(number(low)) ** 2 * std**2 + path.sigma(number(low)) ** 2)
+    for memory, order in ((False, 1), (True, 2)):
+        errors = []
+        for n in sizes:
+            times = log_snr_times(path, n, low).double()
+            found = variance_with_memory(path, times, std, eta, make_generator, memory=memory)
+            errors.append(abs(found / exact - 1))
+        assert abs(fitted_order(sizes, errors) - order) < 0.15, (memory, errors)
+        assert errors[-1] < (3e-2, 5e-4)[order - 1], (memory, errors)
+
+
 # --- the two-sample floor --------------------------------------------------------------------------------------------
 
 
@@ -172,6 +211,7 @@ SAMPLERS = {
     ),
     "dpmpp_2m": (vp_linear(), karras_times(vp_linear(), 30), lambda d, p, x, t, g: dpmpp_2m(d, p, x, t)),
     "dpmpp_2m, from alpha = 0": (cosine(), even(50), lambda d, p, x, t, g: dpmpp_2m(d, p, x, t)),
+    "dpmpp_2m, eta 1": (cosine(), even(50), lambda d, p, x, t, g: dpmpp_2m(d, p, x, t, eta=1.0, generator=g)),
     "euler_maruyama": (
         vp_linear(),
         torch.cat([log_snr_times(vp_linear(), 150, 1e-4), torch.zeros(1)]),

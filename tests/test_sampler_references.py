@@ -185,6 +185,19 @@ def test_dpmpp_2m_in_float32(shape, karras, make_generator):
 
 
 @every_shape
+def test_dpmpp_2m_with_eta_1_is_their_sde_version_in_float32(shape, make_generator):
+    scheduler = DPMSolverMultistepScheduler(**SETTINGS, algorithm_type="sde-dpmsolver++", solver_type="midpoint")
+    scheduler.set_timesteps(50)
+    case, times = Case(shape, DDPM, make_generator), times_of(scheduler.timesteps)
+    theirs, g = case.start, make_generator(2)
+    states = dpmpp_2m(case.denoise, DDPM, case.start, times, eta=1.0, generator=make_generator(2))
+    for i, t, state in zip(scheduler.timesteps, times[:-1], states, strict=True):
+        theirs = scheduler.step(case.eps(theirs, t), i, theirs, generator=g).prev_sample
+        assert state.x.dtype == torch.float32
+        assert_near(state.x, theirs)
+
+
+@every_shape
 def test_euler_on_karras_path_is_edms(shape, make_generator):
     """EDMEulerScheduler wants the output of EDM's preconditioned network, so x0_hat is put into that form."""
     scheduler = EDMEulerScheduler(sigma_data=0.5)

@@ -229,6 +229,7 @@ LOOPS = {
     "heun": lambda d, p, x, t, g: heun(d, p, x, t),
     "heun, churn": lambda d, p, x, t, g: heun(d, p, x, t, churn=1.0, generator=g),
     "dpmpp_2m": lambda d, p, x, t, g: dpmpp_2m(d, p, x, t),
+    "dpmpp_2m, eta 1": lambda d, p, x, t, g: dpmpp_2m(d, p, x, t, eta=1.0, generator=g),
     "euler_maruyama": lambda d, p, x, t, g: euler_maruyama(d, p, x, t, generator=g),
     "euler_maruyama, 0": lambda d, p, x, t, g: euler_maruyama(d, p, x, t, stochasticity=0.0),
     "annealed_langevin": lambda d, p, x, t, g: annealed_langevin(d, p, x, t, steps=3, generator=g),
@@ -467,15 +468,17 @@ def test_a_loop_refuses_what_it_cannot_walk(name, path, x, times, error, words, 
     assert denoise.times == []
 
 
+@pytest.mark.parametrize("sampler", [ddim, dpmpp_2m])
 @pytest.mark.parametrize("eta", [-0.1, 1.5, math.nan])
-def test_eta_must_lie_between_0_and_1(eta, make_generator):
+def test_eta_must_lie_between_0_and_1(eta, sampler, make_generator):
     with pytest.raises(ValueError, match=rf"eta must lie in \[0, 1\], but is {eta}"):
-        next(ddim(Counting(), COSINE, X, TIMES, eta=eta, generator=make_generator(0)))
+        next(sampler(Counting(), COSINE, X, TIMES, eta=eta, generator=make_generator(0)))
 
 
 def test_noise_needs_a_generator():
-    with pytest.raises(ValueError, match=r"eta = 0.5 draws noise, so generator must be given"):
-        next(ddim(Counting(), COSINE, X, TIMES, eta=0.5))
+    for sampler in (ddim, dpmpp_2m):
+        with pytest.raises(ValueError, match=r"eta = 0.5 draws noise, so generator must be given"):
+            next(sampler(Counting(), COSINE, X, TIMES, eta=0.5))
     with pytest.raises(TypeError, match="generator"):
         next(ancestral(Counting(), COSINE, X, TIMES))
     for bad in (None, 0):

@@ -381,7 +381,7 @@ def test_the_shipped_model_is_judged_clipped_and_in_grey_levels(tmp_path, monkey
     monkeypatch.setattr(shipped, "mnist", lambda split: Images(x, torch.arange(64) % 10))
     judged, answer = [], {"pixels": {"floors": 1}}
     monkeypatch.setattr(shipped, "distances", lambda samples, train: judged.append(samples) or answer)
-    shipped.main(["--n", "4", "--steps", "2", "--seeds", "0", "5", "--out", str(tmp_path)])
+    shipped.main(["--n", "4", "--steps", "4", "--seeds", "0", "5", "--out", str(tmp_path)])
     clipped, grey, by_2m, _, other, *_ = judged
     assert clipped.shape == (4, 1, 28, 28) and clipped.abs().max() <= 1
     assert torch.equal(grey, shipped.in_grey_levels(clipped)) and not torch.equal(grey, clipped)

@@ -2,7 +2,7 @@
 # needs into build/bench-env; nothing anywhere else.
 #
 #   make lab PYTHON=python3.12        choose the Python that .venv is made with (3.11 to 3.14)
-#   make test NOTEBOOKS="05 06"       only the notebooks whose names begin so; also for course, notebooks and seeds
+#   make test NOTEBOOKS="05 06"       only the notebooks whose names begin so; also for check, course, notebooks, seeds
 
 # How long a thread of OpenMP (GNU's, which PyTorch uses on Linux) spins before it sleeps. By default so long that training
 # beside another busy program takes ten times as long; with no spinning at all (OMP_WAIT_POLICY=PASSIVE), small networks
@@ -21,8 +21,11 @@ PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3
 UNSUITABLE = minidiff needs Python 3.11, 3.12, 3.13 or 3.14, but $(PYTHON) is \
 	"$(shell $(PYTHON) --version 2>&1 || :)". Name another: make lab PYTHON=python3.12
 
-# a process for each core, up to four, with one thread each; a file of tests stays in one, and so do its fixtures
-SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# A process for each core, up to four (memory), with one thread each. A file of tests stays in one process, and so do
+# its fixtures; a notebook is such a file, and keeps its kernel. The file that took longest the last time begins.
+SIDE_BY_SIDE = -p tests.tools.longest_first --numprocesses=auto --maxprocesses=4 --dist=loadfile
+TESTS = tests
+COVERAGE = --cov=minidiff
 
 NOTEBOOKS =
 FILES = $(if $(NOTEBOOKS),$(sort $(foreach n,$(NOTEBOOKS),$(or $(wildcard notebooks/$(n)*.ipynb),\
@@ -35,7 +38,7 @@ THREADS = 1 2
 LAB_FLAGS =
 BENCH =
 
-.PHONY: help lab test course notebooks seeds soak mutants bench bench-quick clean
+.PHONY: help lab test check course notebooks seeds soak mutants bench bench-quick clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,12 +46,19 @@ help:  ## list these commands
 lab: $(INSTALLED)  ## set up what is missing and open JupyterLab at the first notebook
 	$(RUN) jupyterlab --ip=127.0.0.1 --allow-root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_FLAGS)
 
-test: $(INSTALLED)  ## check it all: style, unit tests, then every notebook against its stored findings
+test:  ## check it all: style, unit tests, then every notebook against its stored findings
+
+check:  ## check the course in three minutes: style, its unit tests, and notebooks 00, 05 and 06
+check: TESTS = tests/course
+check: COVERAGE =
+check: NOTEBOOKS = 00 05 06
+
+test check: $(INSTALLED)
 	@trap 'exit 130' INT; failed=; \
 	$(RUN) ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) ruff format --check . || failed="$$failed ruff-format"; \
-	$(RUN) pytest tests --seed=$(SEED) $(SIDE_BY_SIDE) --cov=minidiff || failed="$$failed unit-tests"; \
-	$(RUN) pytest $(FILES) -p tests.tools.nbval_report \
+	$(RUN) pytest $(TESTS) --seed=$(SEED) $(SIDE_BY_SIDE) $(COVERAGE) || failed="$$failed unit-tests"; \
+	$(RUN) pytest $(FILES) $(SIDE_BY_SIDE) -p tests.tools.nbval_report \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 240 || failed="$$failed notebooks"; \
 	test -z "$$failed" || { echo "not passed:$$failed"; exit 1; }
 
@@ -62,7 +72,7 @@ seeds: $(INSTALLED)  ## check that the findings hold under SEEDS="0 1 2 3 4" and
 	$(RUN) tests.tools.notebooks seeds $(FILES) --seeds $(SEEDS) --threads $(THREADS)
 
 soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments (ten minutes)
-	$(RUN) pytest tests/soak.py -s --seed=$(SEED)
+	$(RUN) pytest tests/workshop/soak.py -s --seed=$(SEED)
 
 mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
 	$(RUN) pip install -c constraints.txt -e ".[mutants]"

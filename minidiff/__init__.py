@@ -21,7 +21,7 @@ inverse     what was x0, if only a blurred or masked part of it was measured?
 likelihood  the variational bound term by term; log-likelihood by the probability-flow ODE
 metrics     distances between two sets of samples, each with its floor
 plots       every figure of the course
-recipes     the two trained networks that come with the course, made from nothing
+digits      the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 runs        train in a folder and go on where it was cut off; sample; evaluate
 workers     several processes or machines that train one network
 doctor      is everything in place on this machine?

@@ -1,5 +1,4 @@
-"""Training on disk: weights with a card that says what they are, and the whole state of a training that may be cut off
-at any moment. Taught in notebook 13.
+"""Weights on disk, with a card that says what they are. Taught in notebook 13.
 
 Every file is written under a temporary name, flushed to the disk, and renamed: a reader finds the old file or the new
 one, never half of one. Nothing is unpickled. Each file is known by its SHA-256, so that damage is noticed.
@@ -11,50 +10,34 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import filelock
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from minidiff._tensors import describe
-from minidiff.data import repositories_above
-from minidiff.training import EMA
+from minidiff import generator
+from minidiff.data.places import course_file
+from minidiff.networks import build, initialised
 
 __all__ = [
     "CARD",
     "NEW_CARD",
-    "STATE",
-    "STATE_BEFORE",
     "WEIGHTS",
     "Damaged",
-    "FolderInUse",
-    "Snapshot",
-    "Training",
+    "as_stored",
     "checkpoint_folder",
-    "course_file",
-    "load_snapshot",
+    "load_network",
     "load_weights",
-    "packed",
-    "put_in_place",
     "read_card",
-    "read_snapshot",
-    "restore",
-    "save_snapshot",
     "save_weights",
-    "sole_writer",
-    "take",
     "write_file",
 ]
 
 SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
 WEIGHTS, CARD = "weights.safetensors", "card.json"
-STATE, STATE_BEFORE = "state.safetensors", "state-before.safetensors"  # the last two snapshots
-NEW_CARD, NEW_STATE = ".card-new.json", ".state-new.safetensors"  # whole, but not yet in place
+NEW_CARD = ".card-new.json"  # whole, but not yet in place
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -77,32 +60,8 @@ def write_file(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-class FolderInUse(RuntimeError):
-    """Another run is writing to the folder."""
-
-
 class Damaged(ValueError):
     """A file is not what was written."""
-
-
-@contextlib.contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder for as long as a run writes to it. Raises FolderInUse where another run does.
-
-    The operating system lets go of the folder when the process ends, however it ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise FolderInUse(
-            f"another run is writing to {folder}: wait for it to end, or choose another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # Weights and their card
@@ -121,7 +80,7 @@ def save_weights(folder: str | Path, net: nn.Module, card: dict[str, Any]) -> No
         with contextlib.suppress(Damaged):
             if card_of(folder / NEW_CARD).get("sha256") == sha256_of((folder / WEIGHTS).read_bytes()):
                 os.replace(folder / NEW_CARD, folder / CARD)
-    content = safetensors.torch.save({name: stored(value) for name, value in net.state_dict().items()})
+    content = safetensors.torch.save({name: as_stored(value) for name, value in net.state_dict().items()})
     text = json.dumps({**card, "sha256": sha256_of(content)}, indent=2) + "\n"
     write_file(folder / NEW_CARD, text.encode())
     write_file(folder / WEIGHTS, content)
@@ -136,14 +95,50 @@ def load_weights(folder: str | Path, net: nn.Module) -> dict[str, Any]:
     """
     folder = Path(folder)
     content, card = read_weights(folder)
+    fill(net, content, folder)
+    return card
+
+
+def load_network(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a folder, or of a checkpoint that comes with the course, by its name; ready to use, and its card.
+
+    The card says what the network looks like, so nothing else needs to be known. Raises as `load_weights` does, and
+    Damaged where the card does not describe a network.
+    """
+    folder = folder_of(place)
+    content, card = read_weights(folder)
+    try:
+        net = initialised(lambda: build(card["architecture"]), generator(0))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Damaged(f"{folder / CARD} does not say which network it is: {error!r}") from error
+    fill(net, content, folder)
+    return net.eval().requires_grad_(False), card
+
+
+def folder_of(place: str | Path) -> Path:
+    """The folder that somebody means who names a folder, its weights or card, or a checkpoint of the course."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return path
+    if path.name in (WEIGHTS, CARD) and path.is_file():
+        return path.parent
+    return checkpoint_folder(str(place))
+
+
+def fill(net: nn.Module, content: bytes, folder: Path) -> None:
+    """Put the weights of a file into a network. Raises Damaged where they do not fit, with the network untouched."""
     try:
         weights = safetensors.torch.load(content)
         copy.deepcopy(net).load_state_dict(weights)  # a misfit is found here, before it has half filled the network
         net.load_state_dict(weights)
     except (RuntimeError, SafetensorError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise Damaged(f"the weights in {folder} do not fit this network: {why}") from error
-    return card
+        why = " ".join(str(error).split())
+        raise Damaged(f"the weights in {folder} do not fit this network: {shortened(why)}") from error
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """The beginning and the end of a long text: the cause of an error tends to stand at its end."""
+    return text if len(text) <= most else f"{text[: most // 3]} ... {text[-2 * most // 3 :]}"
 
 
 def read_weights(folder: Path) -> tuple[bytes, dict[str, Any]]:
@@ -183,21 +178,6 @@ def read_card(folder: Path) -> dict[str, Any]:
     return read_weights(folder)[1]
 
 
-def course_file(name: str) -> Path:
-    """Where a file that comes with the course lies: in `$MINIDIFF_DATA`, the `data` of the repository above, or that of
-    the package.
-
-    Raises FileNotFoundError, naming the folders it looked in.
-    """
-    folders = [Path(os.environ["MINIDIFF_DATA"])] if os.environ.get("MINIDIFF_DATA") else []
-    folders += [above / "data" for above in repositories_above()]
-    folders.append(Path(__file__).parents[1] / "data")
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"no {name} in {', '.join(dict.fromkeys(str(folder) for folder in folders))}")
-
-
 def checkpoint_folder(name: str) -> Path:
     """Where a checkpoint of the course lies.
 
@@ -206,149 +186,10 @@ def checkpoint_folder(name: str) -> Path:
     try:
         return course_file(f"checkpoints/{name}/{CARD}").parent
     except FileNotFoundError as error:
-        cure = f"; `python -m minidiff.recipes {name}` makes it" if name in SHIPPED else ""
+        cure = f"; `python -m minidiff train {name}` makes it" if name in SHIPPED else ""
         raise FileNotFoundError(f"no checkpoint {name!r}: {error}{cure}") from None
 
 
-# The whole state of a training
-
-
-class Training(NamedTuple):
-    """Everything that a step of training changes."""
-
-    net: nn.Module
-    ema: EMA
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LambdaLR
-    generator: torch.Generator
-
-
-class Snapshot(NamedTuple):
-    """Everything that the next step depends on: tensors by name, and what can be said in JSON."""
-
-    tensors: dict[str, Tensor]
-    record: dict[str, Any]
-
-
-def take(training: Training, record: dict[str, Any]) -> Snapshot:
-    """The state of a training between two steps. `record` is the caller's own part, such as the step.
-
-    On the CPU it shares memory with the training: write it before the next step.
-    """
-    net, ema, optimizer, schedule, generator = training
-    optimizing = optimizer.state_dict()
-    tensors = {f"network/{name}": value for name, value in net.state_dict().items()}
-    tensors |= {f"average/{name}": value for name, value in ema.net.state_dict().items()}
-    for index, state in optimizing["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
-    tensors["generator"] = generator.get_state()
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"the state of an optimizer must be made of tensors, but {name} is {describe(value)}")
-    scheduling = {name: value for name, value in schedule.state_dict().items() if name != "lr_lambdas"}
-    numbers = {"groups": optimizing["param_groups"], "schedule": scheduling, "average steps": ema.steps}
-    return Snapshot({name: stored(value) for name, value in tensors.items()}, {**record, "training": numbers})
-
-
-def restore(training: Training, snapshot: Snapshot) -> None:
-    """Put a training to where `take` found it. Raises ValueError where the snapshot is of another training."""
-    net, ema, optimizer, schedule, generator = training
-    numbers, device = snapshot.record["training"], next(net.parameters()).device
-    parts: dict[str, dict] = {"network": {}, "average": {}, "optimizer": {}}
-    for name, value in snapshot.tensors.items():
-        part, _, rest = name.partition("/")
-        if rest:
-            parts[part][rest] = value.to(device)
-    try:
-        net.load_state_dict(parts["network"])
-        ema.net.load_state_dict(parts["average"])
-        optimizer.load_state_dict({"state": by_parameter(parts["optimizer"]), "param_groups": numbers["groups"]})
-        generator.set_state(snapshot.tensors["generator"])
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the snapshot is of another training: {error}") from error
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if value.shape == parameter.shape:  # stored row by row; a fused optimizer wants the parameter's own layout
-                state[name] = torch.empty_like(parameter).copy_(value)
-    schedule.load_state_dict({**numbers["schedule"], "lr_lambdas": [None] * len(optimizer.param_groups)})
-    ema.steps = numbers["average steps"]
-
-
-def by_parameter(flat: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """`index/name` -> tensor, as PyTorch's optimizers number their parameters: index -> name -> tensor."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in flat.items():
-        index, _, rest = name.partition("/")
-        state.setdefault(int(index), {})[rest] = value
-    return state
-
-
-def save_snapshot(folder: Path, snapshot: Snapshot) -> None:
-    """Write a snapshot to `state.safetensors`; the one that was there becomes `state-before.safetensors`."""
-    write_file(folder / NEW_STATE, packed(snapshot))  # whole, before the two that are there are touched
-    put_in_place(folder)
-
-
-def put_in_place(folder: Path) -> None:
-    """Give a new snapshot its name, also where the run that wrote it was cut off before it could."""
-    if (folder / NEW_STATE).is_file():
-        if (folder / STATE).is_file():
-            os.replace(folder / STATE, folder / STATE_BEFORE)
-        os.replace(folder / NEW_STATE, folder / STATE)
-
-
-def load_snapshot(folder: Path, warn: Callable[[str], None]) -> Snapshot | None:
-    """The newest snapshot of a folder that is whole, or None where there never was one.
-
-    Says through `warn` which one is damaged. Raises Damaged where all are.
-    """
-    damaged = []
-    for name in (NEW_STATE, STATE, STATE_BEFORE):
-        if not (folder / name).is_file():
-            continue
-        try:
-            snapshot = read_snapshot((folder / name).read_bytes())
-        except Damaged as error:
-            damaged.append(f"{folder / name} is damaged ({error})")
-            continue
-        for line in damaged:
-            warn(f"{line}: going on from the one before it, {folder / name}")
-        return snapshot
-    if damaged:
-        raise Damaged("; ".join(damaged) + ": no whole one is left, so begin again in another folder")
-    return None
-
-
-def packed(snapshot: Snapshot) -> bytes:
-    """A snapshot as the bytes of a safetensors file, with its own SHA-256."""
-    record = json.dumps(snapshot.record)
-    return safetensors.torch.save(snapshot.tensors, {"record": record, "sha256": digest(snapshot.tensors, record)})
-
-
-def read_snapshot(content: bytes) -> Snapshot:
-    """The snapshot in the bytes of a file. Raises Damaged where they are not what was written."""
-    try:
-        tensors = safetensors.torch.load(content)
-        length = int.from_bytes(content[:8], "little")
-        note = json.loads(content[8 : 8 + length])["__metadata__"]
-        whole = note["sha256"] == digest(tensors, note["record"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(str(error) or type(error).__name__) from error
-    if not whole:
-        raise Damaged("its SHA-256 is not the one it was written with")
-    return Snapshot(tensors, json.loads(note["record"]))
-
-
-def digest(tensors: dict[str, Tensor], record: str) -> str:
-    """The SHA-256 of everything that a snapshot says."""
-    sha = hashlib.sha256(record.encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
-    return sha.hexdigest()
-
-
-def stored(value: Tensor) -> Tensor:
+def as_stored(value: Tensor) -> Tensor:
     """A tensor as files hold it: on the CPU, row by row."""
     return value.detach().cpu().contiguous()

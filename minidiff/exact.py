@@ -13,12 +13,12 @@ appendix B.3.
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from minidiff._tensors import check_xt, describe, noise_like, per_sample
+from minidiff._tensors import check_whole, check_xt, describe, like, noise_like, per_sample
 from minidiff.denoisers import Denoiser
 from minidiff.paths import GaussianPath
 
@@ -65,13 +65,25 @@ class GaussianMixture:
     @cached_property
     def spectrum(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues, (K, d), and eigenvectors in columns, (K, d, d), of the covariances."""
-        return torch.linalg.eigh(self.covariances)
+        values, vectors = torch.linalg.eigh(self.covariances.cpu())  # there everywhere: not every device has it
+        return values.to(self.covariances.device), vectors.to(self.covariances.device)
 
     def to(self, dtype: torch.dtype) -> "GaussianMixture":
         """The same mixture in another floating-point type."""
-        if dtype == self.means.dtype:
+        return self.like(torch.empty((), dtype=dtype, device=self.means.device))
+
+    def like(self, x: Tensor) -> "GaussianMixture":
+        """The same mixture in the dtype and on the device of x. It is made once for each, and kept."""
+        if x.dtype == self.means.dtype and x.device == self.means.device:
             return self
-        return GaussianMixture(self.weights.to(dtype), self.means.to(dtype), self.covariances.to(dtype))
+        if (x.dtype, x.device) not in self._elsewhere:
+            parts = (like(part, x) for part in (self.weights, self.means, self.covariances))
+            self._elsewhere[x.dtype, x.device] = GaussianMixture(*parts)
+        return self._elsewhere[x.dtype, x.device]
+
+    @cached_property
+    def _elsewhere(self) -> dict[tuple[torch.dtype, torch.device], "GaussianMixture"]:
+        return {}
 
     def mean(self) -> Tensor:
         """The mean of the whole mixture, (*D)."""
@@ -90,8 +102,7 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n points, (n, *D), and the component of each, (n,)."""
-        if not isinstance(n, int) or n < 1:
-            raise ValueError(f"n must be a number of samples >= 1, but is {n!r}")
+        check_whole("n", n)
         component = torch.multinomial(self.weights.to(generator.device), n, replacement=True, generator=generator)
         component = component.to(self.means.device)
         values, vectors = self.spectrum
@@ -119,7 +130,7 @@ def score(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) 
     Notebooks 06 and 08.
     """
     alpha, sigma = _coefficients(path, x_t, t)
-    values, vectors = mixture.spectrum
+    values, vectors = mixture.like(x_t).spectrum
     pull = -_whitened(mixture, alpha, x_t) / (alpha**2 * values + sigma**2)  # (B, K, d), in each eigenbasis
     weighted = responsibilities(mixture, path, x_t, t)[:, :, None] * pull
     return torch.einsum("kij,bkj->bi", vectors, weighted).reshape(x_t.shape)
@@ -132,14 +143,7 @@ def posterior_mean(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t:
 
 def mixture_denoiser(mixture: GaussianMixture, path: GaussianPath) -> Denoiser:
     """The exact E[x0 | x_t] as a denoiser, which fits wherever a trained network does. Notebook 06."""
-    in_dtype = {mixture.means.dtype: mixture}
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        if x_t.dtype not in in_dtype:
-            in_dtype[x_t.dtype] = mixture.to(x_t.dtype)
-        return posterior_mean(in_dtype[x_t.dtype], path, x_t, t)
-
-    return denoise
+    return partial(posterior_mean, mixture, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +190,7 @@ def reverse_kernel(
     t_min > 0 no s reaches clean data.
     """
     check_xt(x_t, s)
+    mixture = mixture.like(x_t)
     alpha, sigma = _coefficients(path, x_t, t)
     alpha_s, sigma_s = _coefficients(path, x_t, s)
     if to_data:
@@ -215,7 +220,7 @@ def posterior(mixture: GaussianMixture, matrix: Tensor, y: Tensor, std: float) -
     if not 0 < std < math.inf:
         raise ValueError(f"std must be positive and finite, but is {std}")
     covariances, means = mixture.covariances, mixture.means.flatten(1)
-    matrix, y = matrix.to(means), y.to(means)
+    matrix, y = like(matrix, means), like(y, means)
     seen = matrix @ covariances @ matrix.mT + std**2 * torch.eye(m, dtype=y.dtype, device=y.device)  # Cov[y], (K, m, m)
     gain = torch.linalg.solve(seen, matrix @ covariances).mT  # (K, d, m)
     surprise = y - means @ matrix.mT  # (K, m)
@@ -243,30 +248,32 @@ def finite_denoiser(data: Tensor, path: GaussianPath, *, chunk: int = 1024) -> D
     data: (N, *D). E[x0 | x_t] is the mean of the data, weighted by softmax(-|x_t - alpha x_i|^2 / 2 sigma^2).
     Works through the batch in chunks, so that memory stays at chunk x N numbers.
     """
-    check_xt(data, data.new_zeros(()), "data")
+    check_xt(data, torch.tensor(0.5), "data")
+    check_whole("chunk", chunk)
+    return partial(_weighted_mean, data, path, chunk)
 
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        alpha, sigma = _coefficients(path, x_t, t)
-        points, flat = data.to(x_t).flatten(1), x_t.flatten(1)
-        parts = []
-        for x, a, s in zip(flat.split(chunk), alpha[:, 0].split(chunk), sigma[:, 0].split(chunk), strict=True):
-            # |x - a x_i|^2 without |x|^2, which is the same for every i
-            distances = a**2 * (points**2).sum(1) - 2 * a * (x @ points.T)
-            parts.append(torch.softmax(-distances / (2 * s**2), dim=1) @ points)
-        return torch.cat(parts).reshape(x_t.shape)
 
-    return denoise
+def _weighted_mean(data: Tensor, path: GaussianPath, chunk: int, x_t: Tensor, t: Tensor) -> Tensor:
+    alpha, sigma = _coefficients(path, x_t, t)
+    points, flat = like(data, x_t).flatten(1), x_t.flatten(1)
+    parts = []
+    for x, a, s in zip(flat.split(chunk), alpha[:, 0].split(chunk), sigma[:, 0].split(chunk), strict=True):
+        # |x - a x_i|^2 without |x|^2, which is the same for every i
+        distances = a**2 * (points**2).sum(1) - 2 * a * (x @ points.T)
+        parts.append(torch.softmax(-distances / (2 * s**2), dim=1) @ points)
+    return torch.cat(parts).reshape(x_t.shape)
 
 
 def _coefficients(path: GaussianPath, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """alpha and sigma for each sample, (B, 1, 1)."""
     check_xt(x_t, t, "x_t")
-    t = per_sample(t, x_t).to(x_t)
+    t = like(per_sample(t, x_t), x_t)
     return path.alpha(t)[:, None, None], path.sigma(t)[:, None, None]
 
 
 def _whitened(mixture: GaussianMixture, alpha: Tensor, x_t: Tensor) -> Tensor:
     """x_t - alpha mean_k in the eigenbasis of component k, (B, K, d)."""
+    mixture = mixture.like(x_t)
     _, vectors = mixture.spectrum
     if x_t.shape[1:] != mixture.means.shape[1:]:
         raise ValueError(f"x_t must have shape (B, *{tuple(mixture.means.shape[1:])}), but is {describe(x_t)}")
@@ -277,6 +284,7 @@ def _whitened(mixture: GaussianMixture, alpha: Tensor, x_t: Tensor) -> Tensor:
 def _joint_log_prob(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
     """log of weight_k N(x_t; alpha mean_k, alpha^2 cov_k + sigma^2 I), (B, K)."""
     alpha, sigma = _coefficients(path, x_t, t)
+    mixture = mixture.like(x_t)
     values, _ = mixture.spectrum
     variances = alpha**2 * values + sigma**2
     squares = (_whitened(mixture, alpha, x_t) ** 2 / variances + torch.log(2 * math.pi * variances)).sum(-1)

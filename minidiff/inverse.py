@@ -13,7 +13,6 @@ Sources: Song et al. 2021 (SDE), arXiv 2011.13456, appendix I (imputation); Lugm
 et al. 2023 (DPS), arXiv 2209.14687, theorem 1 and algorithm 1; Song et al. 2023 (PiGDM), ICLR 2023, section 3.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from minidiff._tensors import check_finite, check_times, check_xt, describe, expand, noise_like
+from minidiff._tensors import check_finite, check_whole, check_xt, describe, expand, in_double, like, noise_like
 from minidiff.denoisers import Denoiser
 from minidiff.paths import GaussianPath
-from minidiff.samplers import State, ancestral_step
+from minidiff.samplers import State, ancestral_step, check_start, walk
 
 __all__ = [
     "LinearMeasurement",
@@ -152,7 +151,7 @@ def blurred(shape: tuple[int, ...], width: float, std: float = 0.0) -> LinearMea
     rows, columns = band(shape[1]), band(shape[2])
 
     def blur(x: Tensor) -> Tensor:
-        return rows.to(x) @ x @ columns.to(x)
+        return like(rows, x) @ x @ like(columns, x)
 
     return LinearMeasurement(blur, blur, tuple(shape), std)
 
@@ -163,8 +162,8 @@ def from_matrix(matrix: Tensor, shape: tuple[int, ...], std: float = 0.0) -> Lin
     if not isinstance(matrix, Tensor) or matrix.ndim != 2 or matrix.shape[1] != d:
         raise ValueError(f"matrix must have shape (m, {d}), but is {describe(matrix)}")
     return LinearMeasurement(
-        lambda x: x.flatten(1) @ matrix.to(x).T,
-        lambda y: (y @ matrix.to(y)).reshape(-1, *shape),
+        lambda x: x.flatten(1) @ like(matrix, x).T,
+        lambda y: (y @ like(matrix, y)).reshape(-1, *shape),
         tuple(shape),
         std,
     )
@@ -183,13 +182,13 @@ def replace(
     y is noisier than x_t are left as they are. Without measurement noise, and with a mask, this is the textbook's
     replacement: alpha y + sigma eps.
     """
-    values, vectors = (part.to(x) for part in measurement.spectrum)
-    alpha, sigma = path.alpha(t).to(x), path.sigma(t).to(x)
+    values, vectors = (like(part, x) for part in measurement.spectrum)
+    alpha, sigma = like(path.alpha(t), x), like(path.sigma(t), x)
     variance = sigma**2 * values - alpha**2 * measurement.std**2
     seen = replaceable(measurement, path, t).to(x.device)
     now = measurement.forward(x)
     noise = noise_like(now.flatten(1), generator) * variance.clamp(min=0).sqrt()
-    wanted = alpha * (y.expand_as(now).flatten(1) @ vectors) + noise
+    wanted = alpha * (like(y, x).expand_as(now).flatten(1) @ vectors) + noise
     change = torch.where(seen, (wanted - now.flatten(1) @ vectors) / values, torch.zeros_like(wanted))
     return x + measurement.adjoint((change @ vectors.T).reshape(now.shape))
 
@@ -197,7 +196,7 @@ def replace(
 def replaceable(measurement: LinearMeasurement, path: GaussianPath, t: Tensor) -> Tensor:
     """Which eigenvectors of A A^T y says more about than x_t does: those that `replace` replaces. (m,), bool."""
     values, _ = measurement.spectrum
-    t = t.double().cpu()
+    t = in_double(t)
     clearer = path.sigma(t) ** 2 * values >= path.alpha(t) ** 2 * measurement.std**2
     return clearer & (values > SMALLEST_SHARE * values.max())
 
@@ -219,7 +218,6 @@ def replacement(
     return repaint(denoise, path, measurement, y, x, times, repeats=1, generator=generator)
 
 
-@torch.no_grad()
 def repaint(
     denoise: Denoiser,
     path: GaussianPath,
@@ -233,14 +231,14 @@ def repaint(
 ) -> Iterator[State]:
     """RePaint (Lugmayr et al., algorithm 1): each step down is made `repeats` times, with a step up in between.
 
-    x, (B, *D), and times are those of `samplers.ancestral`; y: (B, *M), or (1, *M) for all. In going up and down the
+    x, (B, *D), and times are those of `samplers.walk`; y: (B, *M), or (1, *M) for all. In going up and down the
     parts that are measured and those that are not come to agree. Asks `repeats` times in each step, and once where
     nothing is replaced any more: going up there would only forget. Notebook 15.
     """
     _check(measurement, path, y, x, times)
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"repeats must be a whole number >= 1, but is {repeats!r}")
-    for t, s in itertools.pairwise(times):
+    check_whole("repeats", repeats)
+
+    def step(x: Tensor, t: Tensor, s: Tensor) -> State:
         rounds = repeats if bool(replaceable(measurement, path, s).any()) else 1
         for again in range(rounds):
             state = ancestral_step(denoise, path, x, t, s, generator=generator)
@@ -248,7 +246,9 @@ def repaint(
             if again < rounds - 1:
                 factor, variance = path.transition(t, s)
                 x = expand(factor, x) * x + expand(variance.sqrt(), x) * noise_like(x, generator)
-        yield State(s, x, state.x0_hat)
+        return State(s, x, state.x0_hat)
+
+    return walk(step, path, x, times)
 
 
 # By the gradient of a likelihood
@@ -277,17 +277,20 @@ def gaussian_likelihood(
 
     def log_prob(x_t: Tensor, t: Tensor) -> Tensor:
         guess = measurement.forward(denoise(x_t, t)).flatten(1)
-        miss = (y.to(x_t).flatten(1) - guess) @ vectors.to(x_t)
+        miss = (like(y, x_t).flatten(1) - guess) @ like(vectors, x_t)
         spreads = expand(spread(path, t), guess)
-        variance = spreads * values.to(x_t) + measurement.std**2
+        variance = spreads * like(values, x_t) + measurement.std**2
         # what neither noise nor spread explains is not measured at all, as in `replace`
-        seen = values.to(x_t) > SMALLEST_SHARE * values.max() if measurement.std == 0 else torch.ones_like(miss[0]) > 0
+        seen = (
+            like(values, x_t) > SMALLEST_SHARE * float(values.max())
+            if measurement.std == 0
+            else torch.ones_like(miss[0]) > 0
+        )
         return -0.5 * torch.where(seen, miss**2 / torch.where(seen, variance, 1.0), 0.0).sum(dim=1)
 
     return log_prob
 
 
-@torch.no_grad()
 def dps(
     denoise: Denoiser,
     path: GaussianPath,
@@ -312,18 +315,18 @@ def dps(
 
     def miss(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         x0_hat = denoise(x_t, t)
-        return (y.to(x_t) - measurement.forward(x0_hat)).flatten(1).norm(dim=1).sum(), x0_hat
+        return (like(y, x_t) - measurement.forward(x0_hat)).flatten(1).norm(dim=1).sum(), x0_hat
 
-    for t, s in itertools.pairwise(times):
+    def step(x: Tensor, t: Tensor, s: Tensor) -> State:
         # |r| instead of |r|^2 / |r|: its gradient is half that of zeta |r|^2
-        gradient, (_, x0_hat) = torch.func.grad_and_value(lambda z, t=t: miss(z, t), has_aux=True)(x)
-        state = ancestral_step(lambda x_t, t, known=x0_hat: known, path, x, t, s, generator=generator)
-        x = state.x - 2 * scale * gradient
-        yield State(s, x, x0_hat)
+        gradient, (_, x0_hat) = torch.func.grad_and_value(lambda z: miss(z, t), has_aux=True)(x)
+        state = ancestral_step(lambda *_: x0_hat, path, x, t, s, generator=generator)
+        return State(s, state.x - 2 * scale * gradient, x0_hat)
+
+    return walk(step, path, x, times)
 
 
 def _check(measurement: LinearMeasurement, path: GaussianPath, y: Tensor, x: Tensor, times: Tensor) -> None:
-    check_times(times, path.t_min)
     measurement.check(x, "x")
-    check_finite(x, "x")
+    check_start(path, x, times)
     measurement.check_y(y, x)

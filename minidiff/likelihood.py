@@ -1,17 +1,15 @@
-"""How probable is a sample under a diffusion model? A bound from its chain, and the value from its ODE. Notebook 09.
+"""How probable is a sample under a diffusion model? The value, from its ODE. Notebook 09. (A bound: `bounds`.)
 
 All log-likelihoods are natural logarithms of densities, in nats per sample: of data in their own units, with d
-numbers each. `variational_bound` needs a denoiser and a grid of times; `ode_log_likelihood` needs a path whose rates
-are finite. Densities of pictures say nothing until the levels of a pixel are mentioned: `dequantised` and
-`bits_per_dim` do that, for pixels in [-1, 1].
+numbers each. `ode_log_likelihood` needs a path whose rates are finite. Densities of pictures say nothing until the
+levels of a pixel are mentioned: `dequantised` and `bits_per_dim` do that, for pixels in [-1, 1].
 
-Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 5; Song et al. 2021 (SDE), arXiv 2011.13456, section 4.3
-and equation 39; Chen et al. 2018, arXiv 1806.07366, theorem 1 (instantaneous change of variables); Hutchinson 1990,
-doi 10.1080/03610919008812866, and Grathwohl et al. 2019 (FFJORD), arXiv 1810.01367, section 3.1 (the trace from
-random probes); Theis, van den Oord & Bethge 2016, arXiv 1511.01844, section 3.1 (dequantisation).
+Sources: Song et al. 2021 (SDE), arXiv 2011.13456, section 4.3 and equation 39; Chen et al. 2018, arXiv 1806.07366,
+theorem 1 (instantaneous change of variables); Hutchinson 1990, doi 10.1080/03610919008812866, and Grathwohl et al.
+2019 (FFJORD), arXiv 1810.01367, section 3.1 (the trace from random probes); Theis, van den Oord & Bethge 2016, arXiv
+1511.01844, section 3.1 (dequantisation).
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,21 +20,28 @@ from scipy.integrate import RK45
 from torch import Tensor
 from tqdm import tqdm
 
-from minidiff._tensors import check_finite, check_times, check_xt, describe, expand, noise_like
-from minidiff.denoisers import Denoiser
+from minidiff._tensors import (
+    check_samples,
+    check_whole,
+    check_xt,
+    describe,
+    expand,
+    in_double,
+    like,
+    noise_like,
+    squares,
+)
+from minidiff.denoisers import Denoiser, predict
 from minidiff.paths import GaussianPath
-from minidiff.samplers import Variance, forward_variance
 from minidiff.targets import target
 
 __all__ = [
-    "Bound",
     "LogLikelihood",
     "bits_per_dim",
     "dequantised",
     "normal_probe",
     "ode_log_likelihood",
     "rademacher_probe",
-    "variational_bound",
     "velocity_and_divergence",
 ]
 
@@ -45,121 +50,6 @@ Probe = Callable[[Tensor, torch.Generator], Tensor]  # (x, generator) -> shape o
 EARLIEST = 1e-5  # where the ODE starts on a path that reaches clean data (SDE, appendix C)
 SHOW_AFTER = 3  # seconds without a progress bar
 LEVEL_TOLERANCE = 1e-3  # of the gap between two levels of a pixel: what float32 may lose, and no more
-
-
-# The variational bound
-
-
-class Bound(NamedTuple):
-    """The terms of the variational bound, each a cost in nats per sample, in float64 on the CPU.
-
-    prior: (B,), L_T. steps: (N - 1, B), L_{T-1} to L_1, from noise to data. decoder: (B,), L_0. times: (N,), where
-    x_t is drawn: for each step, and at the end for the decoder. decoder_variance: that of p(x0 | x_t), without which a
-    bound says nothing.
-    """
-
-    prior: Tensor
-    steps: Tensor
-    decoder: Tensor
-    times: Tensor
-    decoder_variance: float
-
-    @property
-    def log_likelihood(self) -> Tensor:
-        """Minus the sum of all terms, (B,): on average over the noise at most log p(x0)."""
-        return -(self.prior + self.steps.sum(dim=0) + self.decoder)
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of `log_likelihood.mean()`, over independent x0 and their noise. NaN for one sample."""
-        return float(self.log_likelihood.std()) / math.sqrt(len(self.prior)) if len(self.prior) > 1 else math.nan
-
-
-@torch.no_grad()
-def variational_bound(
-    denoise: Denoiser,
-    path: GaussianPath,
-    x0: Tensor,
-    times: Tensor,
-    *,
-    generator: torch.Generator,
-    variance: Variance = forward_variance,
-    decoder_variance: float | None = None,
-) -> Bound:
-    """The variational bound of a DDPM, term by term (DDPM, equation 5). Derived in notebook 07, used in notebook 09.
-
-    x0: (B, *D). times: falling, such as `torch.linspace(1, 0, T + 1)`: the steps of the chain. For each term one noise
-    is drawn for each x0. The prior is N(0, (alpha^2 + sigma^2) I) at times[0]. Each step is Gaussian, with the
-    posterior's mean at E[x0 | x_t] and with `variance`. The decoder is N(E[x0 | x_t], v I) at the last time t with
-    noise: that is times[-2] where sigma(times[-1]) = 0, since the last step then ends on x0 itself, else times[-1].
-    v = sigma(t)^2 unless `decoder_variance` is given; in DDPM's table that is beta_1.
-
-    With `forward_variance` (DDPM's beta), or on a grid even in log-SNR, the gap to log p closes as 1/T. With
-    `posterior_variance` (beta tilde) on a grid even in t it never does: near t = 0 neighbouring steps keep their
-    SNR in the ratio (k + 1) / k, and the gap tends to Euler's gamma / 2 = 0.289 nats per dimension.
-
-    Raises ValueError for NaN in x0, for times that do not fall within [path.t_min, 1], and for a variance that is not
-    positive.
-    """
-    check_times(times, path.t_min)
-    _check_samples(x0, "x0")
-    times = times.double().cpu()
-    noisy = times[path.sigma(times) > 0]
-    if len(noisy) == 0:
-        raise ValueError(f"times must hold a time with noise, sigma > 0, but are {times}")
-    if decoder_variance is None:
-        decoder_variance = float(path.sigma(noisy[-1])) ** 2
-    v = _checked_variance(decoder_variance, "decoder")
-    steps = list(itertools.pairwise(noisy))
-    variances = [_checked_variance(variance(path, t, s), f"step from t = {float(t):.6g}") for t, s in steps]
-    costs = [x0.new_zeros(0, len(x0), dtype=torch.float64, device="cpu")]
-    for (t, s), of_step in zip(tqdm(steps, desc="bound", unit="step", delay=SHOW_AFTER), variances, strict=True):
-        costs.append(_step_cost(path, x0, _mistake(denoise, path, x0, t, generator), t, s, of_step)[None])
-    decoder = _decoder_cost(_mistake(denoise, path, x0, noisy[-1], generator), v)
-    return Bound(_prior_cost(path, x0, noisy[0]), torch.cat(costs), decoder, noisy, v)
-
-
-def _checked_variance(value: float | Tensor, name: str) -> float:
-    """A variance as a plain number. One that is 0 or NaN would make the bound infinite, or nothing at all."""
-    value = float(value)
-    if not 0 < value < math.inf:
-        raise ValueError(f"the variance of the {name} must be positive and finite, but is {value}")
-    return value
-
-
-def _mistake(denoise: Denoiser, path: GaussianPath, x0: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
-    """x0 - E[x0 | x_t] at one x_t drawn for each x0. (B, *D)."""
-    return x0 - denoise(path.perturb(x0, t, noise_like(x0, generator)), t)
-
-
-def _prior_cost(path: GaussianPath, x0: Tensor, t: Tensor) -> Tensor:
-    """L_T = KL(q(x_t | x0) || N(0, (alpha^2 + sigma^2) I)), (B,)."""
-    alpha, sigma = path.alpha(t), path.sigma(t)
-    total = float(alpha**2 + sigma**2)
-    return _gaussian_kl(expand(alpha, x0) * x0, float(sigma) ** 2 / total, total)
-
-
-def _step_cost(path: GaussianPath, x0: Tensor, mistake: Tensor, t: Tensor, s: Tensor, variance: float) -> Tensor:
-    """L_{k-1} = KL(q(x_s | x_t, x0) || p(x_s | x_t)) at one x_t for each x0, (B,)."""
-    # the posterior's mean is linear: at the mistake it is the distance of the two means, with no close numbers
-    apart, of_posterior = path.posterior(torch.zeros_like(x0), mistake, t, s)
-    return _gaussian_kl(apart, float(of_posterior) / variance, variance)
-
-
-def _decoder_cost(mistake: Tensor, variance: float) -> Tensor:
-    """L_0 = -log N(x0; E[x0 | x_t], variance I) at one x_t for each x0, (B,)."""
-    return 0.5 * (_squares(mistake) / variance + mistake[0].numel() * math.log(2 * math.pi * variance))
-
-
-def _gaussian_kl(apart: Tensor, ratio: float, variance: float) -> Tensor:
-    """KL(N(m + apart, ratio * variance I) || N(m, variance I)) in nats. apart: (B, *D); returns (B,)."""
-    excess = ratio - 1  # its log1p, since most ratios are close to 1
-    return 0.5 * (apart[0].numel() * (excess - math.log1p(excess)) + _squares(apart) / variance)
-
-
-def _squares(x: Tensor) -> Tensor:
-    """|x|^2 of each sample, (B,), in float64 on the CPU."""
-    return x.flatten(1).square().sum(dim=1).cpu().double()
 
 
 # The log-likelihood by the probability-flow ODE
@@ -182,7 +72,7 @@ class LogLikelihood(NamedTuple):
 def rademacher_probe(x: Tensor, generator: torch.Generator) -> Tensor:
     """Signs, +1 or -1, in the shape of x: of all probes those of the least variance (Hutchinson 1990)."""
     signs = torch.randint(0, 2, x.shape, generator=generator, device=generator.device)
-    return 2 * signs.to(x) - 1
+    return 2 * like(signs, x) - 1
 
 
 def normal_probe(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -269,7 +159,7 @@ def _chunk_log_likelihood(
     latent, added, more = _solve(denoise, path, x, probes, t0, tolerance, bar)
     one = torch.ones((), dtype=torch.float64)
     total = float(path.alpha(one) ** 2 + path.sigma(one) ** 2)
-    prior = -0.5 * (_squares(latent) / total + latent[0].numel() * math.log(2 * math.pi * total))
+    prior = -0.5 * (squares(latent) / total + latent[0].numel() * math.log(2 * math.pi * total))
     values = prior + added + log_det  # (P, B)
     error = values.std(dim=0) / math.sqrt(len(values)) if len(values) > 1 else torch.full_like(prior, math.nan)
     return LogLikelihood(
@@ -288,7 +178,7 @@ def _leave_data(
     t = torch.tensor(t0, dtype=torch.float64)
     alpha = expand(path.alpha(t), x)
     half_way, trace = _value_and_trace(lambda y: 0.5 * (y - denoise(alpha * y, t)), x, probes)
-    return alpha * (x + half_way), x[0].numel() * float(path.alpha(t).log()) + trace.cpu().double()
+    return alpha * (x + half_way), x[0].numel() * float(path.alpha(t).log()) + in_double(trace)
 
 
 def _solve(
@@ -304,14 +194,14 @@ def _solve(
     shape, rows = x.shape, 1 if probes is None else len(probes)
 
     def rates(t: float, state: np.ndarray) -> np.ndarray:
-        points = torch.from_numpy(state[: x.numel()]).reshape(shape).to(x)
+        points = like(torch.from_numpy(state[: x.numel()]).reshape(shape), x)
         velocity, divergence = velocity_and_divergence(denoise, path, points, torch.tensor(t).double(), probes)
-        both = torch.cat([velocity.flatten().cpu().double(), divergence.flatten().cpu().double()])
+        both = torch.cat([in_double(velocity.flatten()), in_double(divergence.flatten())])
         if not bool(torch.isfinite(both).all()):
             raise FloatingPointError(f"the denoiser or its derivative is NaN or infinite at t = {t:.6g}")
         return both.numpy()
 
-    start = np.concatenate([x.flatten().cpu().double().numpy(), np.zeros(rows * len(x))])
+    start = np.concatenate([in_double(x.flatten()).numpy(), np.zeros(rows * len(x))])
     solver, before = RK45(rates, t0, start, 1.0, rtol=tolerance, atol=tolerance), bar.n
     while solver.status == "running":
         message = solver.step()
@@ -323,9 +213,8 @@ def _solve(
 
 
 def _velocity(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor) -> Tensor:
-    x0_hat = denoise(x, t)
-    eps_hat = (x - expand(path.alpha(t), x) * x0_hat) / expand(path.sigma(t), x)
-    return target("velocity", path, x0_hat, eps_hat, t)
+    """The velocity at a denoiser's estimates, finite also where alpha = 0."""
+    return target("velocity", path, *predict(denoise, path, x, t), t)
 
 
 def _value_and_trace(f: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -354,10 +243,9 @@ def _check_request(
     chunk: int,
 ) -> None:
     """Refuse a likelihood that nobody can compute, before the work begins."""
-    _check_samples(x, "x")
+    check_samples(x, "x")
     for name, number, least in (("probes", probes, 0), ("chunk", chunk, 1)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ValueError(f"{name} must be a whole number >= {least}, but is {number!r}")
+        check_whole(name, number, least)
     if probes and not isinstance(generator, torch.Generator):
         raise TypeError(f"probes = {probes} draws, so generator must be a torch.Generator, but is {generator!r}")
     if not 1e-12 <= tolerance < 1:
@@ -376,13 +264,6 @@ def _check_request(
             )
 
 
-def _check_samples(x: Tensor, name: str) -> None:
-    check_xt(x, torch.tensor(0.5), name)
-    check_finite(x, name)
-    if x.numel() == 0:
-        raise ValueError(f"{name} must hold at least one sample, but is {describe(x)}")
-
-
 # Pictures
 
 
@@ -394,7 +275,7 @@ def dequantised(x: Tensor, generator: torch.Generator, levels: int = 256) -> Ten
     1 + 1 / (levels - 1), without gap or overlap.
     """
     gap = _gap(levels)
-    _check_samples(x, "x")
+    check_samples(x, "x")
     place = (x + 1) / gap
     if not bool(((place - place.round()).abs() < LEVEL_TOLERANCE).all()) or float(x.abs().max()) > 1 + gap / 4:
         raise ValueError(f"x must lie on the {levels} levels -1, {-1 + gap:.6g}, ..., 1, but does not: was it scaled?")
@@ -414,13 +295,11 @@ def bits_per_dim(log_likelihood: Tensor, d: int, levels: int = 256) -> Tensor:
         raise TypeError(
             f"log_likelihood must be a floating-point tensor of shape (B,), but is {describe(log_likelihood)}"
         )
-    if not isinstance(d, int) or d < 1:
-        raise ValueError(f"d must be the number of values in a sample, a whole number >= 1, but is {d!r}")
+    check_whole("d", d)
     return -(log_likelihood / d + math.log(_gap(levels))) / math.log(2)
 
 
 def _gap(levels: int) -> float:
     """The distance of neighbouring levels of a pixel in [-1, 1]."""
-    if not isinstance(levels, int) or levels < 2:
-        raise ValueError(f"levels must be a whole number >= 2, but is {levels!r}")
+    check_whole("levels", levels, 2)
     return 2 / (levels - 1)

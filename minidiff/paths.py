@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minidiff._tensors import check_xt, expand, noise_like
+from minidiff._tensors import check_time, check_xt, expand, nan_outside, noise_like
 
 __all__ = ["GaussianPath"]
 
@@ -33,6 +33,7 @@ class GaussianPath:
 
     def log_snr(self, t: Tensor) -> Tensor:
         """The logarithm of alpha^2 / sigma^2 (VDM, equation 2). Shape of t; infinite where sigma or alpha is 0."""
+        check_time(t, look=False)
         return 2 * (torch.log(self.alpha(t)) - torch.log(self.sigma(t)))
 
     def perturb(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -43,13 +44,16 @@ class GaussianPath:
         check_xt(x0, t, "x0")
         if eps.shape != x0.shape:
             raise ValueError(f"eps must have the shape of x0, {tuple(x0.shape)}, but has {tuple(eps.shape)}")
-        return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * eps
+        x_t = expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * eps
+        return nan_outside(x_t, t)
 
     def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """Factor and variance of `q(x_t | x_s)`, s < t (VDM, appendix A). Notebook 05.
 
         x_t = factor * x_s + sqrt(variance) * eps. For neighbouring steps of a DDPM this is sqrt(1 - beta) and beta.
         """
+        check_time(t)
+        check_time(s, "s")
         factor = self.alpha(t) / self.alpha(s)
         return factor, self.sigma(t) ** 2 - factor**2 * self.sigma(s) ** 2
 
@@ -63,13 +67,19 @@ class GaussianPath:
         of_xt = factor * self.sigma(s) ** 2 / self.sigma(t) ** 2
         of_x0 = self.alpha(s) * variance / self.sigma(t) ** 2
         mean = expand(of_xt, x_t) * x_t + expand(of_x0, x_t) * x0
-        return mean, variance * self.sigma(s) ** 2 / self.sigma(t) ** 2
+        return mean, self.posterior_variance(t, s)
+
+    def posterior_variance(self, t: Tensor, s: Tensor) -> Tensor:
+        """The variance of `q(x_s | x_t, x0)` alone, s < t, in the shape of t (DDPM, equation 7: beta tilde)."""
+        _, variance = self.transition(t, s)
+        return variance * self.sigma(s) ** 2 / self.sigma(t) ** 2
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """The derivatives alpha'(t) and sigma'(t), by automatic differentiation. Shape of t.
 
         A tabulated path has one-sided derivatives at its knots; take a closed-form path for differential equations.
         """
+        check_time(t, look=False)
         one = torch.ones_like(t)
         return torch.func.jvp(self.alpha, (t,), (one,))[1], torch.func.jvp(self.sigma, (t,), (one,))[1]
 

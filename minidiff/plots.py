@@ -2,10 +2,13 @@
 2008).
 
 `panels` makes a figure with a row of axes; the other functions draw into one of them. Tensors go in as they are.
+In a notebook every figure is shown, whatever the environment variable MPLBACKEND says.
 This is the only module that imports matplotlib, and only notebooks and the command line import this module.
 """
 
 import io
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -50,6 +53,7 @@ STYLE = {
     "lines.linewidth": 2,
     "image.cmap": "cividis",
 }
+SHOWN_IN_NOTEBOOKS = ("inline", "ipympl", "widget", "nbagg", "notebook")  # in the names of matplotlib's backends
 PLANE = 2.8  # half the side of the window on standardised points
 
 
@@ -57,6 +61,7 @@ def panels(
     rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (3.2, 3.0), titles: Sequence[str] = ()
 ) -> tuple[Figure, np.ndarray]:
     """A figure with rows x columns axes of `size` inches each. Returns the figure and a flat array of its axes."""
+    _show_in_notebooks()
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(
         rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, layout="constrained"
@@ -168,20 +173,31 @@ def histogram(
 
 
 def image_grid(ax: Axes, x: Tensor, *, columns: int = 8) -> None:
-    """Images, (N, 1, H, W) in [-1, 1], as one mosaic, white on black. Values beyond the range are cut off."""
-    n, _, height, width = x.shape
+    """Images, (N, 1, H, W) in grey or (N, 3, H, W) in colour, in [-1, 1], as one mosaic on black.
+
+    Values beyond the range are cut off, as any viewer of images does. Raises ValueError for NaN, TypeError for what is
+    no set of images.
+    """
+    _check_images(x)
+    n, channels, height, width = x.shape
     rows = -(-n // columns)
-    tiles = np.full((rows * columns, height + 1, width + 1), -1.0)
-    tiles[:n, :height, :width] = _array(x[:, 0])
-    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).transpose(0, 2, 1, 3)
-    mosaic = mosaic.reshape(rows * (height + 1), -1)
-    ax.imshow(mosaic, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    tiles = np.full((rows * columns, height + 1, width + 1, channels), -1.0)
+    tiles[:n, :height, :width] = _array(x).transpose(0, 2, 3, 1)
+    mosaic = tiles.reshape(rows, columns, height + 1, width + 1, channels).transpose(0, 2, 1, 3, 4)
+    mosaic = mosaic.reshape(rows * (height + 1), -1, channels)
+    if channels == 1:
+        ax.imshow(mosaic[..., 0], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    else:
+        ax.imshow((mosaic.clip(-1, 1) + 1) / 2, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
 def image_rows(rows: Mapping[str, Tensor], *, columns: int = 10) -> Figure:
-    """Rows of images, label -> (N, 1, H, W), for comparing sets of images."""
+    """Rows of images, label -> (N, 1, H, W) or (N, 3, H, W), for comparing sets of images."""
+    for x in rows.values():
+        _check_images(x)
+    _show_in_notebooks()
     lines = [-(-min(len(x), columns * 8) // columns) for x in rows.values()]
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(
@@ -215,6 +231,27 @@ def png(figure: Figure) -> bytes:
     figure.savefig(out, format="png")
     plt.close(figure)
     return out.getvalue()
+
+
+def _check_images(x: Tensor) -> None:
+    floating = isinstance(x, Tensor) and x.is_floating_point()
+    if not floating or x.ndim != 4 or x.shape[1] not in (1, 3) or not x.numel():
+        given = f"a {x.dtype} tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(
+            "images must be a floating-point tensor of shape (N, 1, H, W) or (N, 3, H, W) with values in [-1, 1], "
+            f"but are {given}"
+        )
+    if bool(x.isnan().any()):
+        raise ValueError(f"images must not be NaN, but {int(x.isnan().sum())} of their {x.numel()} values are")
+
+
+def _show_in_notebooks() -> None:
+    """Show figures in a Jupyter notebook, also where MPLBACKEND asks for a file or a window (clusters, Docker)."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    asked = os.environ.get("MPLBACKEND", "").lower()
+    in_notebook = hasattr(shell, "kernel")
+    if in_notebook and plt.get_backend().lower() == asked and not any(word in asked for word in SHOWN_IN_NOTEBOOKS):
+        shell.run_line_magic("matplotlib", "inline")
 
 
 def _plane(ax: Axes, window: float) -> None:

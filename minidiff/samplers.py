@@ -35,19 +35,21 @@ arXiv 2206.00364, algorithms 1 and 2; Lu et al. 2022 (DPM-Solver++), arXiv 2211.
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from minidiff._tensors import check_finite, check_times, check_xt, expand, noise_like
-from minidiff.denoisers import Denoiser
+from minidiff._tensors import check_finite, check_times, check_whole, check_xt, expand, like, noise_like
+from minidiff.denoisers import Denoiser, predict
 from minidiff.paths import GaussianPath
 from minidiff.schedules import time_at_log_snr
 from minidiff.targets import Prediction
 
 __all__ = [
     "State",
+    "Step",
     "Variance",
     "along_the_ode",
     "ancestral",
@@ -74,6 +76,7 @@ __all__ = [
     "predictor_corrector_step",
     "reaches_data",
     "shake",
+    "walk",
 ]
 
 Variance = Callable[[GaussianPath, Tensor, Tensor], Tensor]  # (path, t, s) -> the variance of the step from t to s
@@ -89,17 +92,27 @@ class State(NamedTuple):
     x0_hat: Tensor
 
 
+Step = Callable[[Tensor, Tensor, Tensor], State]  # (x, t, s) -> the state at s
+
 # The pieces that samplers share
 
 
-def predict(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor) -> Prediction:
-    """x0_hat = E[x0 | x_t] and the eps_hat that is left: x = alpha x0_hat + sigma eps_hat. Each (B, *D). Notebook 07.
+def walk(step: Step, path: GaussianPath, x: Tensor, times: Tensor) -> Iterator[State]:
+    """Make one step after another down `times`: the loop of every sampler. Taught in notebook 06.
 
-    x: (B, *D) at time t, () or (B,), where sigma > 0. The score is -eps_hat / sigma (DDPM, section 3.2).
+    x: (B, *D), noise at times[0]. times: (N + 1,), falling. step: (x, t, s) -> State. Yields N states. Raises
+    ValueError, at the call, for NaN in x or for times that do not fall within [path.t_min, 1].
     """
-    check_xt(x, t)
-    x0_hat = denoise(x, t)
-    return Prediction(x0_hat, (x - expand(path.alpha(t), x) * x0_hat) / expand(path.sigma(t), x))
+    check_start(path, x, times)
+    return _steps(step, x, itertools.pairwise(times))
+
+
+@torch.no_grad()
+def _steps(step: Step, x: Tensor, pairs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[State]:
+    for t, s in pairs:
+        state = step(x, t, s)
+        x = state.x
+        yield state
 
 
 def along_the_ode(path: GaussianPath, estimate: Prediction, t: Tensor, s: Tensor) -> Tensor:
@@ -124,8 +137,7 @@ def reaches_data(path: GaussianPath, s: Tensor) -> bool:
 
 def posterior_variance(path: GaussianPath, t: Tensor, s: Tensor) -> Tensor:
     """The variance of q(x_s | x_t, x0), right for data at a single point (DDPM, equation 7: beta tilde)."""
-    _, variance = path.transition(t, s)
-    return variance * path.sigma(s) ** 2 / path.sigma(t) ** 2
+    return path.posterior_variance(t, s)
 
 
 def forward_variance(path: GaussianPath, t: Tensor, s: Tensor) -> Tensor:
@@ -160,7 +172,6 @@ def ancestral_step(
     return State(s, mean + expand(variance(path, t, s).sqrt(), x) * noise_like(x, generator), x0_hat)
 
 
-@torch.no_grad()
 def ancestral(
     denoise: Denoiser,
     path: GaussianPath,
@@ -172,14 +183,10 @@ def ancestral(
 ) -> Iterator[State]:
     """DDPM's sampler (DDPM, algorithm 2). Taught in notebook 06.
 
-    x: (B, *D), noise at times[0]. times: (N + 1,), falling; `torch.linspace(1, 0, T + 1)` is the whole chain.
-    Yields N states. Raises ValueError for NaN in x or for times that do not fall within [path.t_min, 1].
+    x, times and the errors are those of `walk`; `torch.linspace(1, 0, T + 1)` is the whole chain.
     """
-    _check_start(path, x, times)
-    for t, s in itertools.pairwise(times):
-        state = ancestral_step(denoise, path, x, t, s, generator=generator, variance=variance)
-        x = state.x
-        yield state
+    step = partial(ancestral_step, denoise, path, generator=generator, variance=variance)
+    return walk(step, path, x, times)
 
 
 # The ODE
@@ -208,7 +215,6 @@ def ddim_step(
     return State(s, x_s, x0_hat)
 
 
-@torch.no_grad()
 def ddim(
     denoise: Denoiser,
     path: GaussianPath,
@@ -220,16 +226,13 @@ def ddim(
 ) -> Iterator[State]:
     """DDIM: the same marginals in fewer steps (DDIM, section 4). Taught in notebook 10; used from notebook 13 on.
 
-    First order in the size of its steps. x, times and the errors are those of `ancestral`. eta in [0, 1]; a generator
+    First order in the size of its steps. x, times and the errors are those of `walk`. eta in [0, 1]; a generator
     is needed where eta > 0.
     """
-    _check_start(path, x, times)
     _check_amount("eta", eta, 1)
     _check_noise("eta", eta, generator)
-    for t, s in itertools.pairwise(times):
-        state = ddim_step(denoise, path, x, t, s, eta=eta, generator=generator)
-        x = state.x
-        yield state
+    step = partial(ddim_step, denoise, path, eta=eta, generator=generator)
+    return walk(step, path, x, times)
 
 
 def euler_step(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor, s: Tensor) -> State:
@@ -244,17 +247,13 @@ def euler_step(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor, s: T
     return State(s, x + along_the_ode(path, estimate, t, s), estimate.x0)
 
 
-@torch.no_grad()
 def euler(denoise: Denoiser, path: GaussianPath, x: Tensor, times: Tensor) -> Iterator[State]:
     """Euler's method along the ODE (SDE, equation 13). First order. Taught in notebooks 09 and 10.
 
-    x, times and the errors are those of `ancestral`. Draws nothing.
+    x, times and the errors are those of `walk`. Draws nothing.
     """
-    _check_start(path, x, times)
-    for t, s in itertools.pairwise(times):
-        state = euler_step(denoise, path, x, t, s)
-        x = state.x
-        yield state
+    step = partial(euler_step, denoise, path)
+    return walk(step, path, x, times)
 
 
 def heun_step(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor, s: Tensor) -> State:
@@ -272,7 +271,6 @@ def heun_step(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor, s: Te
     return State(s, x + (first + second) / 2, estimate.x0)
 
 
-@torch.no_grad()
 def heun(
     denoise: Denoiser,
     path: GaussianPath,
@@ -286,25 +284,29 @@ def heun(
 ) -> Iterator[State]:
     """Karras' sampler (EDM, algorithm 2): Heun's method, with noise put back before each step. Notebook 10.
 
-    x, times and the errors are those of `ancestral`. churn, churn_between and churn_noise are EDM's S_churn, (S_tmin,
+    x, times and the errors are those of `walk`. churn, churn_between and churn_noise are EDM's S_churn, (S_tmin,
     S_tmax), in units of sigma / alpha, and S_noise. With churn = 0 nothing is drawn and the method is of second order;
     a generator is needed where churn > 0. Noise is never raised above that of t = 1, where the path ends.
     """
-    _check_start(path, x, times)
     _check_amount("churn", churn)
     _check_amount("churn_noise", churn_noise)
     _check_noise("churn", churn, generator)
     if not 0 <= churn_between[0] <= churn_between[1]:
         raise ValueError(f"churn_between must be (low, high) with 0 <= low <= high, but is {churn_between}")
-    raised = churned(path, times, churn, churn_between) if churn > 0 else times[:-1]
-    for t, higher, s in zip(times[:-1], raised, times[1:], strict=True):
+    if churn == 0:
+        return walk(partial(heun_step, denoise, path), path, x, times)
+    check_start(path, x, times)
+    raised = iter(churned(path, times, churn, churn_between))
+
+    def step(x: Tensor, t: Tensor, s: Tensor) -> State:
+        higher = next(raised)
         if higher > t:
             factor, variance = path.transition(higher, t)
             noise = churn_noise * noise_like(x, generator)
             x = expand(factor, x) * x + expand(variance.sqrt(), x) * noise
-        state = heun_step(denoise, path, x, higher, s)
-        x = state.x
-        yield state
+        return heun_step(denoise, path, x, higher, s)
+
+    return _steps(step, x, itertools.pairwise(times))
 
 
 def churned(path: GaussianPath, times: Tensor, churn: float, between: tuple[float, float] = (0.0, math.inf)) -> Tensor:
@@ -315,7 +317,7 @@ def churned(path: GaussianPath, times: Tensor, churn: float, between: tuple[floa
     starts = times[:-1]
     gamma = min(churn / len(starts), LARGEST_CHURN)
     log_snr, (low, high) = path.log_snr(starts), between
-    raised = time_at_log_snr(path, log_snr - 2 * math.log1p(gamma)).to(starts)
+    raised = like(time_at_log_snr(path, log_snr - 2 * math.log1p(gamma)), starts)
     ratio = torch.exp(-log_snr / 2)
     return torch.where((low <= ratio) & (ratio <= high), torch.maximum(raised, starts), starts)
 
@@ -349,7 +351,6 @@ def dpmpp_2m_step(
     return State(s, step.x, x0_hat)
 
 
-@torch.no_grad()
 def dpmpp_2m(
     denoise: Denoiser,
     path: GaussianPath,
@@ -361,18 +362,21 @@ def dpmpp_2m(
 ) -> Iterator[State]:
     """DPM-Solver++(2M): second order for one question a step (DPM-Solver++, algorithm 2). Notebook 10.
 
-    x, times and the errors are those of `ancestral`. Its first step, which has no memory, and its last, to sigma = 0,
+    x, times and the errors are those of `walk`. Its first step, which has no memory, and its last, to sigma = 0,
     are DDIM's. eta = 0 draws nothing. With eta in (0, 1] and a generator it draws fresh noise as `ddim` does; eta = 1
     is SDE-DPM-Solver++(2M): the sampler of DDPM with a memory, of second order where that is of first (weak orders).
     """
-    _check_start(path, x, times)
     _check_amount("eta", eta, 1)
     _check_noise("eta", eta, generator)
     previous = None
-    for t, s in itertools.pairwise(times):
+
+    def step(x: Tensor, t: Tensor, s: Tensor) -> State:
+        nonlocal previous
         state = dpmpp_2m_step(denoise, path, x, t, s, previous=previous, eta=eta, generator=generator)
-        x, previous = state.x, (t, state.x0_hat)
-        yield state
+        previous = t, state.x0_hat
+        return state
+
+    return walk(step, path, x, times)
 
 
 # The reverse SDE
@@ -405,7 +409,6 @@ def euler_maruyama_step(
     return State(s, x + move, estimate.x0)
 
 
-@torch.no_grad()
 def euler_maruyama(
     denoise: Denoiser,
     path: GaussianPath,
@@ -418,15 +421,12 @@ def euler_maruyama(
     """The reverse SDE at any stochasticity: all of them have the same marginals. Weak order 1. Notebook 09.
 
     stochasticity: 0 is the ODE (SDE, equation 13), where nothing is drawn and no generator is needed; 1 is Song's
-    reverse SDE (SDE, equation 6). x, times and the errors are those of `ancestral`.
+    reverse SDE (SDE, equation 6). x, times and the errors are those of `walk`.
     """
-    _check_start(path, x, times)
     _check_amount("stochasticity", stochasticity)
     _check_noise("stochasticity", stochasticity, generator)
-    for t, s in itertools.pairwise(times):
-        state = euler_maruyama_step(denoise, path, x, t, s, stochasticity=stochasticity, generator=generator)
-        x = state.x
-        yield state
+    step = partial(euler_maruyama_step, denoise, path, stochasticity=stochasticity, generator=generator)
+    return walk(step, path, x, times)
 
 
 # Langevin dynamics
@@ -443,7 +443,6 @@ def langevin_step(
     return State(t, x + shake(path, eps_hat, noise_like(x, generator), t, step), x0_hat)
 
 
-@torch.no_grad()
 def langevin(
     denoise: Denoiser,
     path: GaussianPath,
@@ -460,17 +459,14 @@ def langevin(
     """
     check_xt(x, t)
     check_finite(x, "x")
-    _check_count("steps", steps)
+    check_whole("steps", steps)
     _check_amount("step", step, 1)
     if t.ndim > 0 or not path.t_min <= float(t) <= 1 or reaches_data(path, t):
         raise ValueError(f"t must be one time in [{path.t_min}, 1] with sigma(t) > 0, but is {t}")
-    for _ in range(steps):
-        state = langevin_step(denoise, path, x, t, step=step, generator=generator)
-        x = state.x
-        yield state
+    shaken = partial(langevin_step, denoise, path, step=step, generator=generator)
+    return _steps(lambda x, t, _: shaken(x, t), x, [(t, t)] * steps)
 
 
-@torch.no_grad()
 def annealed_langevin(
     denoise: Denoiser,
     path: GaussianPath,
@@ -483,20 +479,21 @@ def annealed_langevin(
 ) -> Iterator[State]:
     """Annealed Langevin dynamics: `steps` steps of Langevin at each time in turn (NCSN, algorithm 1). Notebook 08.
 
-    x, times and the errors are those of `ancestral`. Nothing is done at times[0], where x is right from the start. step
+    x, times and the errors are those of `walk`. Nothing is done at times[0], where x is right from the start. step
     is in units of sigma^2 and the same at every level, as in NCSN. Yields a state for each level.
     """
-    _check_start(path, x, times)
-    _check_count("steps", steps)
+    check_whole("steps", steps)
     _check_amount("step", step, 1)
-    for t, s in itertools.pairwise(times):
+
+    def level(x: Tensor, t: Tensor, s: Tensor) -> State:
         if reaches_data(path, s):
-            state = ddim_step(denoise, path, x, t, s)
-        else:
-            for _ in range(steps):
-                state = langevin_step(denoise, path, x, s, step=step, generator=generator)
-                x = state.x
-        yield state
+            return ddim_step(denoise, path, x, t, s)
+        for _ in range(steps):
+            state = langevin_step(denoise, path, x, s, step=step, generator=generator)
+            x = state.x
+        return state
+
+    return walk(level, path, x, times)
 
 
 def predictor_corrector_step(
@@ -528,7 +525,6 @@ def predictor_corrector_step(
     return State(s, x, state.x0_hat)
 
 
-@torch.no_grad()
 def predictor_corrector(
     denoise: Denoiser,
     path: GaussianPath,
@@ -541,15 +537,12 @@ def predictor_corrector(
 ) -> Iterator[State]:
     """Song's predictor-corrector sampler (SDE, algorithms 1 to 5; snr from appendix G). Taught in notebook 09.
 
-    x, times and the errors are those of `ancestral`. Asks 1 + corrections times in each step.
+    x, times and the errors are those of `walk`. Asks 1 + corrections times in each step.
     """
-    _check_start(path, x, times)
     _check_amount("snr", snr)
-    _check_count("corrections", corrections)
-    for t, s in itertools.pairwise(times):
-        state = predictor_corrector_step(denoise, path, x, t, s, snr=snr, corrections=corrections, generator=generator)
-        x = state.x
-        yield state
+    check_whole("corrections", corrections)
+    step = partial(predictor_corrector_step, denoise, path, snr=snr, corrections=corrections, generator=generator)
+    return walk(step, path, x, times)
 
 
 def last(states: Iterable[State]) -> Tensor:
@@ -565,7 +558,8 @@ def last(states: Iterable[State]) -> Tensor:
 # Checks at the door of the loops
 
 
-def _check_start(path: GaussianPath, x: Tensor, times: Tensor) -> None:
+def check_start(path: GaussianPath, x: Tensor, times: Tensor) -> None:
+    """Refuse samples and times that no sampler can walk down from."""
     check_times(times, path.t_min)
     check_xt(x, times[0])
     check_finite(x, "x")
@@ -579,8 +573,3 @@ def _check_amount(name: str, value: float, most: float = math.inf) -> None:
 def _check_noise(name: str, value: float, generator: torch.Generator | None) -> None:
     if value > 0 and generator is None:
         raise ValueError(f"{name} = {value} draws noise, so generator must be given")
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1, but is {value!r}")

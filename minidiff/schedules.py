@@ -11,11 +11,12 @@ section 3.4.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from minidiff._tensors import describe
+from minidiff._tensors import check_time, check_whole, describe, in_double, like
 from minidiff.paths import GaussianPath
 
 __all__ = [
@@ -38,8 +39,7 @@ BISECTIONS = 80
 
 def ddpm_betas(T: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Tensor:
     """The variances that DDPM adds at its T steps (DDPM, section 4). Returns (T,) in float64, beta_1 first."""
-    if not isinstance(T, int) or T < 1:
-        raise ValueError(f"T must be a number of steps >= 1, but is {T!r}")
+    check_whole("T", T)
     if not 0 < beta_first <= beta_last < 1:
         raise ValueError(f"betas must obey 0 < beta_first <= beta_last < 1, but are {beta_first} and {beta_last}")
     return torch.linspace(beta_first, beta_last, T, dtype=torch.float64)
@@ -54,15 +54,15 @@ def tabulated(betas: Tensor) -> GaussianPath:
         raise TypeError(f"betas must be a floating-point tensor of shape (T,), but is {describe(betas)}")
     if not bool(((betas > 0) & (betas < 1)).all()):
         raise ValueError("betas must lie strictly between 0 and 1")
-    steps = len(betas)
-    log_alpha_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas.double().cpu()).cumsum(0)])
+    log_alpha_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-in_double(betas)).cumsum(0)])
+    return _preserving(_in_table, 0.5 * log_alpha_bar)
 
-    def log_alpha(t: Tensor) -> Tensor:
-        table = (0.5 * log_alpha_bar).to(t)
-        k = (t.detach() * steps).floor().long().clamp(0, steps - 1)
-        return table[k] + (table[k + 1] - table[k]) * (t * steps - k)
 
-    return GaussianPath(alpha=lambda t: log_alpha(t).exp(), sigma=lambda t: sigma_from_log_alpha(log_alpha(t)))
+def _in_table(log_alphas: Tensor, t: Tensor) -> Tensor:
+    """Linear between the entries of a table, (T + 1,), at t = k / T."""
+    table, steps = like(log_alphas, t), len(log_alphas) - 1
+    k = (t.detach() * steps).floor().long().clamp(0, steps - 1)
+    return table[k] + (table[k + 1] - table[k]) * (t * steps - k)
 
 
 def ddpm_linear(T: int = 1000) -> GaussianPath:
@@ -78,22 +78,27 @@ def cosine(offset: float = 0.008) -> GaussianPath:
 
     alpha(1) is exactly 0, where eps says nothing about x0: `targets.solve` refuses eps there.
     """
+    return _path(_cosine_alpha, _cosine_sigma, offset)
 
-    def angle(t: Tensor) -> Tensor:
-        return (t + offset) / (1 + offset) * (math.pi / 2)
 
-    start = math.cos(offset / (1 + offset) * math.pi / 2)
+def _cosine_alpha(offset: float, t: Tensor) -> Tensor:
+    # cos(angle) as the sine of what is left to pi / 2: exactly 0 at t = 1, in any precision, with the right rate
+    return torch.sin((1 - t) / (1 + offset) * (math.pi / 2)) / _cosine_start(offset)
 
-    def sigma(t: Tensor) -> Tensor:
-        # 1 - cos^2(b) / cos^2(a) = sin(b - a) sin(b + a) / cos^2(a): no cancellation near t = 0
-        rise = t / (1 + offset) * (math.pi / 2)  # b - a, not by subtraction
-        return (torch.sin(rise) * torch.sin(angle(t) + angle(torch.zeros_like(t)))).clamp(min=0).sqrt() / start
 
-    def alpha(t: Tensor) -> Tensor:
-        # cos(angle) as the sine of what is left to pi / 2: exactly 0 at t = 1, in any precision, with the right rate
-        return torch.sin((1 - t) / (1 + offset) * (math.pi / 2)) / start
+def _cosine_sigma(offset: float, t: Tensor) -> Tensor:
+    # 1 - cos^2(b) / cos^2(a) = sin(b - a) sin(b + a) / cos^2(a): no cancellation near t = 0
+    rise = t / (1 + offset) * (math.pi / 2)  # b - a, not by subtraction
+    both = _cosine_angle(offset, t) + _cosine_angle(offset, torch.zeros_like(t))
+    return (torch.sin(rise) * torch.sin(both)).clamp(min=0).sqrt() / _cosine_start(offset)
 
-    return GaussianPath(alpha=alpha, sigma=sigma)
+
+def _cosine_angle(offset: float, t: Tensor) -> Tensor:
+    return (t + offset) / (1 + offset) * (math.pi / 2)
+
+
+def _cosine_start(offset: float) -> float:
+    return math.cos(offset / (1 + offset) * math.pi / 2)
 
 
 def vp_linear(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
@@ -103,11 +108,11 @@ def vp_linear(beta_min: float = 0.1, beta_max: float = 20.0) -> GaussianPath:
     """
     if not 0 < beta_min <= beta_max:
         raise ValueError(f"betas must obey 0 < beta_min <= beta_max, but are {beta_min} and {beta_max}")
+    return _preserving(_linear_log_alpha, beta_min, beta_max)
 
-    def log_alpha(t: Tensor) -> Tensor:
-        return -0.25 * t**2 * (beta_max - beta_min) - 0.5 * t * beta_min
 
-    return GaussianPath(alpha=lambda t: log_alpha(t).exp(), sigma=lambda t: sigma_from_log_alpha(log_alpha(t)))
+def _linear_log_alpha(beta_min: float, beta_max: float, t: Tensor) -> Tensor:
+    return -0.25 * t**2 * (beta_max - beta_min) - 0.5 * t * beta_min
 
 
 def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> GaussianPath:
@@ -117,7 +122,11 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> GaussianPath:
     t > 0 only. sigma_max should exceed the largest distance between two data points. Notebook 08.
     """
     _check_sigmas(sigma_min, sigma_max)
-    return _exploding(lambda t: sigma_min * (sigma_max / sigma_min) ** t)
+    return _path(_one, _exploding, _geometric_sigma, sigma_min, sigma_max)
+
+
+def _geometric_sigma(sigma_min: float, sigma_max: float, t: Tensor) -> Tensor:
+    return sigma_min * (sigma_max / sigma_min) ** t
 
 
 def edm(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> GaussianPath:
@@ -127,8 +136,11 @@ def edm(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> 
     """
     _check_sigmas(sigma_min, sigma_max)
     _check_rho(rho)
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return _exploding(lambda t: (low + t * (high - low)) ** rho)
+    return _path(_one, _exploding, _power_sigma, sigma_min ** (1 / rho), sigma_max ** (1 / rho), rho)
+
+
+def _power_sigma(low: float, high: float, rho: float, t: Tensor) -> Tensor:
+    return (low + t * (high - low)) ** rho
 
 
 def rectified_flow() -> GaussianPath:
@@ -136,15 +148,23 @@ def rectified_flow() -> GaussianPath:
 
     alpha(1) is exactly 0, as on `cosine`. Its own notebook is 16.
     """
-    return GaussianPath(alpha=lambda t: 1 - t, sigma=lambda t: 1 * t)
+    return _path(_rest, _itself)
+
+
+def _rest(t: Tensor) -> Tensor:
+    return 1 - t
+
+
+def _itself(t: Tensor) -> Tensor:
+    return 1 * t
 
 
 def time_at_log_snr(path: GaussianPath, log_snr: Tensor) -> Tensor:
     """The time at which a path has this log-SNR, by bisection: the inverse of `path.log_snr`. Notebook 10.
 
-    Any shape; returns the same shape in float64. Beyond what the path reaches it returns the path's end.
+    Any shape; returns the same shape in float64 on the CPU. Beyond what the path reaches it returns the path's end.
     """
-    log_snr = log_snr.double()
+    log_snr = in_double(log_snr)
     low, high = torch.full_like(log_snr, path.t_min), torch.ones_like(log_snr)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -156,9 +176,9 @@ def time_at_log_snr(path: GaussianPath, log_snr: Tensor) -> Tensor:
 def log_snr_times(path: GaussianPath, n: int, t_end: float, t_start: float = 1.0) -> Tensor:
     """n steps from t_start down to t_end, even in log-SNR (Lu et al. 2022, section 3.4). Notebook 10.
 
-    Returns (n + 1,), float64, falling. To end on clean data, append 0.
+    Returns (n + 1,), float64 on the CPU, falling. To end on clean data, append 0.
     """
-    _check_steps(n)
+    check_whole("n", n)
     if not path.t_min <= t_end < t_start <= 1:
         raise ValueError(f"times must obey {path.t_min} <= t_end < t_start <= 1, but are {t_end} and {t_start}")
     ends = torch.tensor([t_start, t_end], dtype=torch.float64)
@@ -177,10 +197,10 @@ def karras_times(
 ) -> Tensor:
     """Karras' n steps on any path: (sigma / alpha)^(1 / rho) even, and a last step to 0 (EDM, equation 5). Notebook 10.
 
-    Where the path has less noise than sigma_max, the steps start from its end, t = 1. Returns (n + 1,), float64,
-    falling. Raises ValueError for a path that does not reach down to sigma_min, or not to clean data.
+    Where the path has less noise than sigma_max, the steps start from its end, t = 1. Returns (n + 1,), float64
+    on the CPU, falling. Raises ValueError for a path that does not reach down to sigma_min, or not to clean data.
     """
-    _check_steps(n)
+    check_whole("n", n)
     _check_sigmas(sigma_min, sigma_max)
     _check_rho(rho)
     ends = torch.tensor([path.t_min, 1.0], dtype=torch.float64)
@@ -194,9 +214,45 @@ def karras_times(
     return torch.cat([times, times.new_zeros(1)])
 
 
-def _exploding(sigma: Callable[[Tensor], Tensor]) -> GaussianPath:
-    """alpha = 1 throughout, and no noise at t = 0, whatever the formula says there."""
-    return GaussianPath(alpha=torch.ones_like, sigma=lambda t: torch.where(t > 0, sigma(t), torch.zeros_like(t)))
+# A path of its formulas. Each formula is a function of (*settings, t), and `_path` binds the settings: so another
+# process, which is handed a path by pickling, finds the functions by their names.
+
+Formula = Callable[..., Tensor]
+
+
+def _path(alpha: Formula, sigma: Formula, *settings) -> GaussianPath:
+    return GaussianPath(alpha=partial(_at, alpha, settings), sigma=partial(_at, sigma, settings))
+
+
+def _preserving(log_alpha: Formula, *settings) -> GaussianPath:
+    """The path of a formula for log alpha that preserves variance: alpha^2 + sigma^2 = 1."""
+    return _path(_exponential, _sigma_of, log_alpha, *settings)
+
+
+def _at(formula: Formula, settings: tuple, t: Tensor) -> Tensor:
+    check_time(t, look=False)
+    return formula(*settings, t)
+
+
+def _exponential(log_alpha: Formula, *settings_and_t) -> Tensor:
+    return log_alpha(*settings_and_t).exp()
+
+
+def _sigma_of(log_alpha: Formula, *settings_and_t) -> Tensor:
+    return sigma_from_log_alpha(log_alpha(*settings_and_t))
+
+
+def _exploding(sigma: Formula, *settings_and_t) -> Tensor:
+    """No noise at t = 0, where the data lie, whatever the formula for sigma says there."""
+    t = settings_and_t[-1]
+    return torch.where(t > 0, sigma(*settings_and_t), torch.zeros_like(t))
+
+
+def _one(*settings_and_t) -> Tensor:
+    return torch.ones_like(settings_and_t[-1])
+
+
+# Checks at the door
 
 
 def _check_sigmas(sigma_min: float, sigma_max: float) -> None:
@@ -207,11 +263,6 @@ def _check_sigmas(sigma_min: float, sigma_max: float) -> None:
 def _check_rho(rho: float) -> None:
     if not 0 < rho < math.inf:
         raise ValueError(f"rho must be positive, but is {rho}")
-
-
-def _check_steps(n: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be a number of steps >= 1, but is {n!r}")
 
 
 def sigma_from_log_alpha(log_alpha: Tensor) -> Tensor:

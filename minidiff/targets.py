@@ -17,10 +17,10 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from minidiff._tensors import check_xt, expand, per_sample
+from minidiff._tensors import check_time, check_xt, expand, like, nan_outside, network_dtype_hint, per_sample
 from minidiff.paths import GaussianPath
 
-__all__ = ["Prediction", "Target", "coefficients", "network_output", "solve", "target"]
+__all__ = ["Prediction", "Target", "coefficients", "network_input", "network_output", "solve", "target"]
 
 Target = Literal["x0", "eps", "score", "v", "velocity"]
 
@@ -39,6 +39,7 @@ class Prediction(NamedTuple):
 
 def coefficients(kind: Target, path: GaussianPath, t: Tensor) -> tuple[Tensor, Tensor]:
     """a and b of the table above, each in the shape of t. Raises ValueError for an unknown kind."""
+    check_time(t, look=False)
     zero, one = torch.zeros_like(t), torch.ones_like(t)
     match kind:
         case "x0":
@@ -85,6 +86,13 @@ def solve(kind: Target, path: GaussianPath, out: Tensor, x_t: Tensor, t: Tensor)
     return Prediction(x0, eps)
 
 
+def network_input(path: GaussianPath, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """What every network of noisy data sees: x_t at unit scale, (B, *D), and the log-SNR, (B,), within +-20."""
+    scale = 1 / torch.hypot(path.alpha(t), path.sigma(t))
+    log_snr = path.log_snr(t).clamp(-LARGEST_LOG_SNR, LARGEST_LOG_SNR)
+    return expand(scale, x_t) * x_t, like(per_sample(log_snr, x_t), x_t)
+
+
 def network_output(net: nn.Module, kind: Target, path: GaussianPath, x_t: Tensor, t: Tensor, y=None) -> Tensor:
     """Ask a network for its target, with everything that enters and leaves it at unit scale. Returns (B, *D).
 
@@ -96,8 +104,11 @@ def network_output(net: nn.Module, kind: Target, path: GaussianPath, x_t: Tensor
     """
     check_xt(x_t, t, "x_t")
     a, b = coefficients(kind, path, t)
-    scale_in = 1 / torch.hypot(path.alpha(t), path.sigma(t))
-    log_snr = per_sample(path.log_snr(t).clamp(-LARGEST_LOG_SNR, LARGEST_LOG_SNR), x_t).to(x_t)
-    x_in = expand(scale_in, x_t) * x_t
-    out = net(x_in, log_snr) if y is None else net(x_in, log_snr, y)
-    return expand(torch.hypot(a, b), x_t) * out
+    x_in, log_snr = network_input(path, x_t, t)
+    try:
+        out = net(x_in, log_snr) if y is None else net(x_in, log_snr, y)
+    except RuntimeError as error:
+        if hint := network_dtype_hint(net, x_in):
+            raise TypeError(hint) from error
+        raise
+    return nan_outside(expand(torch.hypot(a, b), x_t) * out, t)

@@ -9,14 +9,16 @@ a warm-up); Song & Ermon 2019 (NCSN), arXiv 1907.05600, equation 6; Hang et al. 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import minidiff
-from minidiff._tensors import check_finite, check_xt, describe, noise_like
+from minidiff._tensors import DIVIDE_BY_T, check_finite, check_generator, check_whole, describe, noise_like
 from minidiff.networks.embeddings import NO_LABEL
 from minidiff.paths import GaussianPath
 from minidiff.targets import Target, coefficients, network_output, target
@@ -25,7 +27,9 @@ __all__ = [
     "EMA",
     "Batch",
     "DrawTimes",
+    "Draws",
     "Loss",
+    "Objective",
     "TrainStep",
     "Weight",
     "batches",
@@ -40,6 +44,10 @@ __all__ = [
     "train",
     "warmup_cosine",
 ]
+
+
+# Noise has unit scale, and so should data: a first batch that reaches farther is warned of. (Pixels reach to 255.)
+LARGEST_USUAL = 20.0
 
 
 class Batch(NamedTuple):
@@ -64,8 +72,6 @@ Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> (B,)
 DrawTimes = Callable[[int, GaussianPath, torch.Generator], Tensor]  # -> (B,)
 Weight = Callable[[GaussianPath, Tensor], Tensor]  # times, (B,) -> what each sample's loss is multiplied by, (B,)
 
-ALL_ROWS = slice(None)
-
 # Losses
 
 
@@ -76,7 +82,6 @@ def denoising_loss(
 
     x0, eps: (B, *D); t: () or (B,). Returns (B,): the mean over the numbers of each sample, not yet over samples.
     """
-    check_xt(x0, t, "x0")
     out = network_output(net, kind, path, path.perturb(x0, t, eps), t, y)
     return ((out - target(kind, path, x0, eps, t)) ** 2).flatten(1).mean(dim=1)
 
@@ -129,6 +134,30 @@ def min_snr_weight(kind: Target, gamma: float = 5.0) -> Weight:
     return weight
 
 
+class Draws(NamedTuple):
+    """What one step of training is computed from, a row for each sample. x0, eps: (B, *D); t: (B,); y as in `Batch`."""
+
+    x0: Tensor
+    t: Tensor | None = None
+    eps: Tensor | None = None
+    y: Any = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss in two parts: what is drawn for a batch, and the formula, which draws nothing. Itself a `Loss`.
+
+    draw: (batch, generator) -> Draws. loss: (net, draws) -> (B,). The two are kept apart so that several processes can
+    make the same draws and compute the loss of different rows: together they do what one does alone.
+    """
+
+    draw: Callable[[Batch, torch.Generator], Draws]
+    loss: Callable[[nn.Module, Draws], Tensor]
+
+    def __call__(self, net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        return self.loss(net, self.draw(batch, generator))
+
+
 def denoising_objective(
     path: GaussianPath,
     kind: Target,
@@ -136,8 +165,7 @@ def denoising_objective(
     *,
     weight: Weight | None = None,
     label_dropout: float = 0.0,
-    rows: slice = ALL_ROWS,
-) -> Loss:
+) -> Objective:
     """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
 
     draw_times: times that are not uniform put the training where a network needs it. Notebooks 07 and 13.
@@ -145,8 +173,6 @@ def denoising_objective(
     with `kind="score"`, a path of growing noise and `noise_variance_weight`. Notebook 08.
     label_dropout: the share of samples that lose their label, y: (B,), so that one network learns to do with and
     without (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). Notebook 14.
-    rows: the part of each batch that counts. Times and noise are drawn for all of it, so that several processes, each
-    with its own rows and the same generator, do together what one does alone.
 
     Raises ValueError where a weight does not give one number for each sample, or labels are to be dropped that are
     not there.
@@ -154,15 +180,17 @@ def denoising_objective(
     if not 0 <= label_dropout <= 1:
         raise ValueError(f"label_dropout must lie in [0, 1], but is {label_dropout}")
 
-    def loss(net: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    def draw(batch: Batch, generator: torch.Generator) -> Draws:
         t = draw_times(len(batch.x0), path, generator).to(batch.x0)
         eps = noise_like(batch.x0, generator)
         y = batch.y if label_dropout == 0 else _without_some_labels(batch, label_dropout, generator)
-        y = y if rows == ALL_ROWS or y is None else y[rows]
-        losses = denoising_loss(net, path, batch.x0[rows], t[rows], eps[rows], kind=kind, y=y)
-        return losses if weight is None else losses * _checked_weights(weight(path, t[rows]), losses)
+        return Draws(batch.x0, t, eps, y)
 
-    return loss
+    def loss(net: nn.Module, draws: Draws) -> Tensor:
+        losses = denoising_loss(net, path, draws.x0, draws.t, draws.eps, kind=kind, y=draws.y)
+        return losses if weight is None else losses * _checked_weights(weight(path, draws.t), losses)
+
+    return Objective(draw, loss)
 
 
 def _without_some_labels(batch: Batch, share: float, generator: torch.Generator) -> Tensor:
@@ -261,7 +289,7 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, *, steps: int, warmup: int) 
 
 def train(
     net: nn.Module,
-    data: Iterable[Batch],
+    data: Iterable[Batch | Tensor | Sequence],
     loss: Loss,
     optimizer: torch.optim.Optimizer,
     *,
@@ -275,19 +303,67 @@ def train(
 ) -> Iterator[TrainStep]:
     """Train, one step for each batch, and report after each (and after its moving average). Notebook 07.
 
-    It is a generator: the caller shows progress, plots, measures, saves or stops. Gradients are clipped to
-    `max_norm`. dtype=torch.bfloat16 computes in mixed precision: faster on some machines, slower on most (see
-    `faster_dtype`). start: the steps that were made before, where a training goes on. report_every: to read a loss, the
-    processor waits for the device; between reports a GPU is never waited for.
+    data: batches, as `batches` and `fresh_batches` make them, or what a DataLoader gives: x0, (x0,) or (x0, y).
+
+    The caller of the iterator shows progress, plots, measures, saves or stops. Gradients are clipped to `max_norm`.
+    dtype=torch.bfloat16 computes in mixed precision: faster on some machines, slower on most (see `faster_dtype`).
+    start: the steps that were made before, where a training goes on. report_every: to read a loss, the processor waits
+    for the device; between reports a GPU is never waited for.
 
     Raises FloatingPointError where a loss or its gradient is no longer finite; with report_every = 1 the weights then
-    are the last good ones.
+    are the last good ones. Raises RuntimeError where the iterator is asked to go on after a step that was cut off.
     """
-    if report_every < 1:
-        raise ValueError(f"report_every must be a number of steps >= 1, but is {report_every}")
+    _check_request(net, data, generator, max_norm, dtype, start, report_every)
+    made = _Steps(start)
+    made.reports = _train(made, net, data, loss, optimizer, generator, schedule, ema, max_norm, dtype, report_every)
+    return made
+
+
+class _Steps:
+    """The reports of a training, one after the other. A plain generator that was cut off would end without a word."""
+
+    def __init__(self, start: int):
+        self.done, self.cut_off = start, False
+        self.reports: Iterator[TrainStep] = iter(())
+
+    def __iter__(self) -> Iterator[TrainStep]:
+        return self
+
+    def __next__(self) -> TrainStep:
+        if self.cut_off:
+            raise RuntimeError(
+                f"the training was cut off inside step {self.done + 1}, and this iterator cannot go on: to make that "
+                f"step again, start another with `batches(..., start={self.done})` and `train(..., start={self.done})`"
+            )
+        try:
+            return next(self.reports)
+        except StopIteration:
+            raise
+        except BaseException:
+            self.cut_off = True
+            raise
+
+
+def _train(
+    made: _Steps,
+    net: nn.Module,
+    data: Iterable,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None,
+    ema: EMA | None,
+    max_norm: float,
+    dtype: torch.dtype,
+    report_every: int,
+) -> Iterator[TrainStep]:
     net.train()
     unread: list[Tensor] = []
-    for step, batch in enumerate(data, start=start + 1):
+    first = made.done + 1
+    for step, given in enumerate(data, start=first):
+        batch = _as_batch(given, step)
+        if step == first:
+            _warn_of_scale(batch.x0)
         with torch.autocast(batch.x0.device.type, dtype, enabled=dtype != torch.float32):
             mean = loss(net, batch, generator).float().mean()
         optimizer.zero_grad(set_to_none=True)
@@ -300,11 +376,65 @@ def train(
             schedule.step()
         if ema is not None:
             ema.update(net)
+        made.done = step
         if report is not None:
             unread.clear()
             yield report
     if unread:
         yield _read(unread, step)
+
+
+def _check_request(
+    net: nn.Module,
+    data: object,
+    generator: torch.Generator,
+    max_norm: float,
+    dtype: torch.dtype,
+    start: int,
+    report_every: int,
+) -> None:
+    """Refuse a training that cannot be what is meant, before it begins."""
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, but is {describe(net)}")
+    if isinstance(data, Tensor) or not isinstance(data, Iterable):
+        raise TypeError(
+            "data must give batch after batch, such as batches(x, batch_size=128, steps=1000, seed=0) or a DataLoader, "
+            f"but is {describe(data)}"
+        )
+    check_generator(generator)
+    if not max_norm > 0:
+        raise ValueError(f"max_norm must be positive, but is {max_norm}")
+    if dtype not in (torch.float32, torch.bfloat16):
+        hint = "; for double precision make the network and the data double, and leave dtype out"
+        raise ValueError(
+            f"dtype must be torch.float32 or torch.bfloat16, but is {dtype}{hint if dtype == torch.float64 else ''}"
+        )
+    check_whole("start", start, 0)
+    check_whole("report_every", report_every)
+
+
+def _as_batch(given: object, step: int) -> Batch:
+    """What a data set or a DataLoader gives, as a Batch: x0, (x0,), (x0, y), or a Batch itself."""
+    if hasattr(given, "x0"):
+        return given
+    if isinstance(given, Tensor):
+        return Batch(given)
+    if isinstance(given, (tuple, list)) and len(given) in (1, 2) and isinstance(given[0], Tensor):
+        return Batch(*given)
+    raise TypeError(
+        f"data must give batches, Batch(x0, y), x0, (x0,) or (x0, y) with a tensor x0, but batch {step} is "
+        f"{describe(given)}"
+    )
+
+
+def _warn_of_scale(x0: Tensor) -> None:
+    largest = float(x0.detach().abs().max()) if x0.is_floating_point() and x0.numel() else 0.0
+    if largest > LARGEST_USUAL:
+        warnings.warn(
+            f"the largest |x0| of the first batch is {largest:.4g}, but noise has unit scale, and data should: bring "
+            "pixels into [-1, 1] (as data.to_images does), or divide x0 by its standard deviation",
+            stacklevel=4,
+        )
 
 
 def _read(unread: list[Tensor], step: int) -> TrainStep:
@@ -315,7 +445,8 @@ def _read(unread: list[Tensor], step: int) -> TrainStep:
         first = int(finite.long().argmin())
         raise FloatingPointError(
             f"training broke down at step {step - len(unread) + 1 + first}: loss {float(losses[first])}, gradient norm "
-            f"{float(norms[first])}; look for NaN in the data, or lower the learning rate"
+            f"{float(norms[first])}; look for NaN in the data, lower the learning rate, or, on a GPU, look for times "
+            f"outside [0, 1] ({DIVIDE_BY_T}) and for labels that the network has no class for"
         )
     return TrainStep(step, float(losses.mean()), float(norms.max()))
 

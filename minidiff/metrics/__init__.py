@@ -11,7 +11,7 @@ Each sees something and is blind to something; each docstring says what. All of 
 tiles, in float64 on the CPU: 10,000 samples against 10,000 take well under 1 GB.
 """
 
-from minidiff.metrics._sets import Measurement
+from minidiff.measurement import Measurement
 from minidiff.metrics.diagnostics import (
     ClassifierTest,
     ModeWeights,

@@ -1,21 +1,17 @@
-"""What the metrics share: the record, the checks at the door, random splits, and all pairs of samples, tile by tile."""
+"""What the metrics share: the checks at the door, random splits, and all pairs of samples, tile by tile."""
 
 import math
 from collections.abc import Iterator, Sequence
-from numbers import Integral, Real
-from typing import NamedTuple
+from numbers import Real
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minidiff._tensors import check_finite, describe
+from minidiff._tensors import check_finite, check_generator, describe, in_double
 
 __all__ = [
     "FLOOR_SPLITS",
-    "Measurement",
-    "check_count",
-    "check_generator",
     "check_positive",
     "comparable",
     "pairwise",
@@ -35,23 +31,6 @@ EXACT_DIMENSIONS = 8
 PATIENCE = 3
 
 
-class Measurement(NamedTuple):
-    """A value, what a perfect model would score, and the numbers of samples behind both (generated, real).
-
-    For a distance, what a perfect model scores is a floor. For precision and recall it is a ceiling.
-    """
-
-    value: float
-    floor: float
-    samples: int
-    real: int
-
-    @property
-    def ratio(self) -> float:
-        """The value in multiples of its floor: about 1 for a perfect model, where the floor is a mean."""
-        return self.value / self.floor
-
-
 def comparable(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("samples", "real")) -> tuple[Tensor, Tensor]:
     """Flat float64 copies on the CPU, (N, d) and (M, d), after a check that the two sets can be compared."""
     for name, z in zip(names, (x, y), strict=True):
@@ -61,7 +40,7 @@ def comparable(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("samples", "re
         if z.ndim < 2 or tuple(z.shape[1:]) != shape or len(z) < 2:
             expected = f"(N, *{shape})" if y.ndim > 1 else "(N, *D)"
             raise ValueError(f"{name} must have shape {expected} with N >= 2, but is {describe(z)}")
-    return tuple(z.detach().flatten(1).double().cpu() for z in (x, y))
+    return tuple(in_double(z.detach()).flatten(1) for z in (x, y))
 
 
 def same_size(samples: Tensor, real_again: Tensor) -> None:
@@ -73,23 +52,10 @@ def same_size(samples: Tensor, real_again: Tensor) -> None:
         )
 
 
-def check_count(value: int, name: str, most: int | None = None) -> None:
-    """Refuse anything but a whole number from 1 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1 or (most is not None and value > most):
-        limit = ">= 1" if most is None else f"from 1 to {most}"
-        raise ValueError(f"{name} must be a whole number {limit}, but is {value!r}")
-
-
 def check_positive(value: float, name: str) -> None:
     """Refuse anything but a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a finite number > 0, but is {value!r}")
-
-
-def check_generator(generator: torch.Generator) -> None:
-    """Refuse None: PyTorch would take the global random state in its place."""
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator (see minidiff.generator), but is {generator!r}")
 
 
 def shuffles(n: int, count: int, generator: torch.Generator) -> list[Tensor]:

@@ -14,13 +14,11 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import Tensor
 
-from minidiff._tensors import check_finite, describe
+from minidiff._tensors import check_finite, check_generator, check_whole, describe, in_double
 from minidiff.exact import GaussianMixture, responsibilities
+from minidiff.measurement import Measurement
 from minidiff.metrics._sets import (
     FLOOR_SPLITS,
-    Measurement,
-    check_count,
-    check_generator,
     comparable,
     pairwise,
     progress,
@@ -107,7 +105,7 @@ def precision_recall(
     """
     (x, y), (again, _) = comparable(samples, real), comparable(real_again, real, names=("real_again", "real"))
     same_size(samples, real_again)
-    check_count(neighbours, "neighbours", min(len(x), len(y)) - 1)
+    check_whole("neighbours", neighbours, most=min(len(x), len(y)) - 1)
     n, truth = len(x), torch.cat([again, y])
     orders = shuffles(len(truth), FLOOR_SPLITS, generator)
     found = _covered(x, y, neighbours)
@@ -135,8 +133,9 @@ def mode_weights(samples: Tensor, mixture: GaussianMixture, *, generator: torch.
     if samples.ndim < 2 or tuple(samples.shape[1:]) != shape or len(samples) < 1:
         raise ValueError(f"samples must have shape (N, *{shape}) to go with mixture, but is {describe(samples)}")
     check_generator(generator)
-    mixture, n = mixture.to(torch.float64), len(samples)
-    weights = _mean_responsibilities(samples.detach().to(mixture.means), mixture)
+    points, n = in_double(samples.detach()), len(samples)
+    mixture = mixture.like(points)
+    weights = _mean_responsibilities(points, mixture)
     draws = [_mean_responsibilities(mixture.sample(n, generator)[0], mixture) for _ in range(FLOOR_SPLITS)]
     value, *floors = (0.5 * float((found - mixture.weights).abs().sum()) for found in [weights, *draws])
     return ModeWeights(weights, mixture.weights, Measurement(value, sum(floors) / len(floors), n, n))

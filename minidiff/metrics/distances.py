@@ -18,11 +18,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from minidiff._tensors import noise_like
+from minidiff._tensors import check_whole, noise_like
+from minidiff.measurement import Measurement
 from minidiff.metrics._sets import (
     FLOOR_SPLITS,
-    Measurement,
-    check_count,
     check_positive,
     comparable,
     pairwise,
@@ -72,7 +71,7 @@ def energy_test(x: Tensor, y: Tensor, *, generator: torch.Generator, permutation
     x: (N, *D), y: (M, *D). Under the hypothesis, P(p <= a) <= a for every a. The smallest possible value is
     1 / (permutations + 1). Notebook 05.
     """
-    check_count(permutations, "permutations")
+    check_whole("permutations", permutations)
     pooled = torch.cat(comparable(x, y, names=("x", "y")))
     orders = _as_given(pooled) + shuffles(len(pooled), permutations, generator)
     return _p_value(_energies(pooled, len(x), orders))
@@ -106,7 +105,7 @@ def mmd_test(
 
     x: (N, *D), y: (M, *D). As energy_test; the median distance is taken over both sets. Notebook 11.
     """
-    check_count(permutations, "permutations")
+    check_whole("permutations", permutations)
     pooled = torch.cat(comparable(x, y, names=("x", "y")))
     bandwidth = _bandwidth(pooled, bandwidth, generator)  # blind to which is which, as the test needs it
     orders = _as_given(pooled) + shuffles(len(pooled), permutations, generator)
@@ -132,7 +131,7 @@ def sliced_wasserstein(
     samples, real_again: (N, *D); real: (M, *D), N = M. In units of the data. Blind spot: many dimensions; of a
     difference in one of d coordinates, a line sees a d-th part.
     """
-    check_count(projections, "projections")
+    check_whole("projections", projections)
     model, truth = _with_real(samples, real, real_again)
     n = len(samples)
     if n != len(real):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff._tensors import check_finite, describe
-from minidiff.metrics._sets import check_count, check_positive
+from minidiff._tensors import check_finite, check_whole, describe, in_double
+from minidiff.metrics._sets import check_positive
 
 __all__ = ["ImageScore", "psnr", "ssim"]
 
@@ -54,7 +54,9 @@ def ssim(images: Tensor, reference: Tensor, *, data_range: float, window: int = 
     smaller than 11 pixels the paper's own does not fit. Only scores with the same window can be compared. Blind spot:
     where things are rather than what they are; a fine texture moved by one pixel scores like another image.
     """
-    check_count(window, "window", min(images.shape[-2:]) if isinstance(images, Tensor) and images.ndim == 4 else None)
+    check_whole(
+        "window", window, most=min(images.shape[-2:]) if isinstance(images, Tensor) and images.ndim == 4 else None
+    )
     if window % 2 == 0:
         raise ValueError(f"window must be odd, so that it has a middle, but is {window}")
     return _score(images, reference, data_range, lambda x, y: _similarity(x, y, data_range, window))
@@ -69,7 +71,7 @@ def _score(
             shape = "(N, C, H, W)" if images.ndim != 4 or x is images else f"{tuple(images.shape)}, as images has"
             raise ValueError(f"{name} must have shape {shape}, but is {describe(x)}")
     check_positive(data_range, "data_range")
-    images, reference = (x.detach().double().cpu() for x in (images, reference))
+    images, reference = (in_double(x.detach()) for x in (images, reference))
     grey = reference.mean(dim=(2, 3), keepdim=True).expand_as(reference)
     found, floor = (
         torch.cat([each(*part) for part in zip(x.split(IMAGES_AT_ONCE), reference.split(IMAGES_AT_ONCE), strict=True)])

@@ -1,6 +1,7 @@
 """The networks of the course. Each maps noisy data and a log-SNR to something of the data's shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ __all__ = [
     "ResidualBlock",
     "SelfAttention",
     "UNet",
+    "build",
     "initialised",
 ]
 
@@ -33,3 +35,24 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
         return make()
+
+
+NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier)}
+
+
+def build(architecture: Mapping[str, Any]) -> nn.Module:
+    """Make a network from what a checkpoint's card says of it: `{"network": "MLP", "width": 64}` is `MLP(width=64)`.
+
+    So a checkpoint can be loaded without knowing what it was trained on. PyTorch's layers draw from the global random
+    state: call this within `initialised` where the start matters.
+
+    Raises ValueError for a network that is not one of this package, or arguments that it does not take.
+    """
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in architecture.items()}
+    name = arguments.pop("network", None)
+    if name not in NETWORKS:
+        raise ValueError(f"architecture must name a network, one of {', '.join(NETWORKS)}, but names {name!r}")
+    try:
+        return NETWORKS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"architecture must hold arguments of {name}, but holds {arguments} ({error})") from error

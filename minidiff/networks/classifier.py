@@ -8,8 +8,9 @@ arXiv 2105.05233, section 4), taught in notebook 14.
 from torch import Tensor, nn
 from torch.nn import functional
 
+from minidiff._tensors import check_network_input, check_whole
 from minidiff.networks.embeddings import NoiseLevelEmbedding
-from minidiff.networks.unet import ResidualBlock, group_norm
+from minidiff.networks.unet import ResidualBlock, check_widths, group_norm
 
 __all__ = ["Classifier", "NoisyClassifier"]
 
@@ -19,6 +20,7 @@ class Classifier(nn.Module):
 
     def __init__(self, classes: int = 10):
         super().__init__()
+        check_whole("classes", classes)
         self.layers = nn.Sequential(
             *convolution(1, 32, stride=2),  # (B, 32, 14, 14)
             *convolution(32, 64),
@@ -30,6 +32,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(128, classes)
 
     def features(self, x: Tensor) -> Tensor:
+        check_network_input(x, ("B", 1, "H", "W"), self.head.weight)
         return self.layers(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +47,13 @@ class NoisyClassifier(nn.Module):
 
     def __init__(self, channels: int = 1, widths: tuple[int, int] = (32, 64), classes: int = 10):
         super().__init__()
+        check_whole("channels", channels)
+        check_whole("classes", classes)
+        check_widths(widths)
+        if len(widths) != 2:
+            raise ValueError(f"widths must be those of two levels, but are {widths}")
         fine, coarse = widths
+        self.channels = channels
         embed = 2 * fine
         self.embedding = nn.Sequential(
             NoiseLevelEmbedding(64), nn.Linear(64, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU()
@@ -56,6 +65,7 @@ class NoisyClassifier(nn.Module):
         self.norm_out, self.head = group_norm(coarse), nn.Linear(coarse, classes)
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        check_network_input(x, ("B", self.channels, "H", "W"), self.head.weight)
         if x.shape[-1] % 4 or x.shape[-2] % 4:
             raise ValueError(f"x must have sides that are multiples of 4, but has shape {tuple(x.shape)}")
         embedding = self.embedding(log_snr)  # (B, embed)

@@ -7,6 +7,8 @@ Salimans 2022, arXiv 2207.12598, section 3.2 (one network with and without a lab
 import torch
 from torch import Tensor, nn
 
+from minidiff._tensors import check_whole, describe, nan_outside, readable
+
 __all__ = ["NO_LABEL", "LabelEmbedding", "NoiseLevelEmbedding"]
 
 # Periods of the sines in units of log-SNR. The log-SNR of a path spans about -20 to 20: the longest wave tells the
@@ -40,8 +42,8 @@ class LabelEmbedding(nn.Module):
 
     def __init__(self, classes: int, width: int):
         super().__init__()
-        if classes < 0:
-            raise ValueError(f"classes must be a number of classes >= 0, but is {classes}")
+        check_whole("classes", classes, 0)
+        check_whole("width", width)
         self.classes = classes
         self.table = nn.Embedding(classes + 1, width) if classes else None  # row 0 is NO_LABEL
         if classes:
@@ -55,6 +57,10 @@ class LabelEmbedding(nn.Module):
         if y is None:
             y = torch.tensor(NO_LABEL, device=like.device)
         if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim > 1 or (y.ndim == 1 and len(y) != len(like)):
-            given = f"{y.dtype}, {tuple(y.shape)}" if isinstance(y, Tensor) else repr(y)
-            raise ValueError(f"y must be an int64 tensor of shape () or ({len(like)},), but is {given}")
-        return self.table(y.to(like.device) - NO_LABEL).expand_as(like)
+            raise ValueError(f"y must be an int64 tensor of shape () or ({len(like)},), but is {describe(y)}")
+        last = self.classes - 1
+        if readable(y) and bool(((y < NO_LABEL) | (y > last)).any()):
+            wrong = sorted(set(y[(y < NO_LABEL) | (y > last)].tolist()))
+            raise ValueError(f"y must hold labels from 0 to {last}, or NO_LABEL = {NO_LABEL}, but holds {wrong}")
+        y = y.to(like.device)
+        return nan_outside(self.table(y.clamp(NO_LABEL, last) - NO_LABEL), y, NO_LABEL, last).expand_as(like)

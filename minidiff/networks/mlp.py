@@ -5,6 +5,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from minidiff._tensors import check_network_input, check_whole
 from minidiff.networks.embeddings import LabelEmbedding, NoiseLevelEmbedding
 
 __all__ = ["MLP"]
@@ -19,8 +20,8 @@ class MLP(nn.Module):
 
     def __init__(self, dimension: int = 2, width: int = 128, layers: int = 3, classes: int = 0):
         super().__init__()
-        if min(dimension, width, layers) < 1:
-            raise ValueError(f"dimension, width and layers must be >= 1, but are {dimension}, {width} and {layers}")
+        for name, size in (("dimension", dimension), ("width", width), ("layers", layers)):
+            check_whole(name, size)
         self.embedding = NoiseLevelEmbedding(32)
         self.labels = LabelEmbedding(classes, width)
         sizes = [dimension + 32] + [width] * layers
@@ -31,6 +32,7 @@ class MLP(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, log_snr: Tensor, y: Tensor | None = None) -> Tensor:
+        check_network_input(x, ("B", self.out.out_features), self.out.weight)
         first, *others = self.hidden
         h = first(torch.cat([x, self.embedding(log_snr)], dim=1))
         h = h + self.labels(y, h)

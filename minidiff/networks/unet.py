@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from minidiff._tensors import check_network_input, check_whole
 from minidiff.networks.embeddings import LabelEmbedding, NoiseLevelEmbedding
 
 __all__ = ["ResidualBlock", "SelfAttention", "UNet"]
@@ -76,9 +77,10 @@ class UNet(nn.Module):
         classes: int = 0,
     ):
         super().__init__()
-        if not widths or any(width < GROUP or width % GROUP for width in widths):
-            raise ValueError(f"widths must be one or more multiples of {GROUP}, but are {widths}")
-        self.multiple = patch * 2 ** (len(widths) - 1)
+        for name, number in (("channels", channels), ("blocks", blocks), ("patch", patch)):
+            check_whole(name, number)
+        check_widths(widths)
+        self.channels, self.multiple = channels, patch * 2 ** (len(widths) - 1)
         embed = 2 * widths[0]
         self.embedding = nn.Sequential(
             NoiseLevelEmbedding(64), nn.Linear(64, embed), nn.SiLU(), nn.Linear(embed, embed), nn.SiLU()
@@ -103,6 +105,7 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # the same numbers, in the order that convolutions like
 
     def forward(self, x: Tensor, log_snr: Tensor, y: Tensor | None = None) -> Tensor:
+        check_network_input(x, ("B", self.channels, "H", "W"), self.conv_in.weight)
         if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:
             raise ValueError(f"x must have sides that are multiples of {self.multiple}, but has shape {tuple(x.shape)}")
         embedding = self.embedding(log_snr)  # (B, embed)
@@ -125,6 +128,12 @@ class UNet(nn.Module):
             for block in level:
                 h = block(h, embedding)
         return self.unpatchify(self.conv_out(functional.silu(self.norm_out(h))))
+
+
+def check_widths(widths: tuple[int, ...]) -> None:
+    """Refuse widths that cannot be divided into the groups of `group_norm`."""
+    if not widths or any(width < GROUP or width % GROUP for width in widths):
+        raise ValueError(f"widths must be one or more multiples of {GROUP}, but are {widths}")
 
 
 def group_norm(width: int) -> nn.GroupNorm:

@@ -42,7 +42,7 @@ from minidiff.checkpoints import load_weights, read_card, save_weights, write_fi
 from minidiff.data import mnist
 from minidiff.metrics import frechet_distance
 from minidiff.recipes import digit_network, digit_objective
-from minidiff.runs import classifier_view, evaluate, principal_view
+from minidiff.workshop.runs import classifier_view, evaluate, principal_view
 from minidiff.training import faster_dtype
 from tests.benchmarks.contenders import Contender, contenders, in_precision
 

@@ -4,8 +4,11 @@
     python -m tests.tools.notebooks write notebooks/05_*.ipynb            execute, then store the outputs
     python -m tests.tools.notebooks seeds notebooks --seeds 0 1 --threads 1 2
 
-A *finding* is the text that a cell marked `# NBVAL_CHECK_OUTPUT` prints. Findings are what nbval compares with the
-stored notebook, and what `seeds` compares under other seeds and thread numbers.
+A *finding* is the text that a marked cell prints. A cell is marked by its tag `nbval-check-output`; the notebooks that
+do not call `minidiff.measurement.finding` yet mark it by the comment `# NBVAL_CHECK_OUTPUT`. Findings are what nbval
+compares with the stored notebook, and what `seeds` compares under other seeds and thread numbers. Both compare the
+verdict, the text, the unit and the bound of a finding. Its number may differ: another seed and another machine measure
+another one.
 """
 
 import argparse
@@ -23,10 +26,21 @@ from typing import NamedTuple
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbval.plugin import find_comment_markers
+from nbval.plugin import find_comment_markers, find_metadata_tags
 
 BUDGET = {"13": 180}  # seconds that a notebook may take on two idle cores; every other one has 60
 MARGIN = 4  # a cell may run four times its notebook's budget: shared machines stall
+AT_A_TIME = 4  # kernels at most: each may need a gigabyte
+
+# The number of a line such as `✓ it is as good as real data: 1.3 floors (below 3)`, which the first group leaves out.
+# NaN and infinity are no numbers that may stand for another. Also a pattern for nbval, which takes whole texts.
+NUMBER = re.compile(
+    r"^([✓✗] .*: )[-+]?[0-9][0-9,]*(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?"
+    r"(?=(?: [^():\n]+)? \((?:above|below|between) [^()\n]+\)$)",
+    re.MULTILINE,
+)
+STARRED = r"\1*"
+FAILING = "✗ "  # how the line of a finding that does not hold begins
 
 
 class Run(NamedTuple):
@@ -67,8 +81,8 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def is_marked(cell: nbformat.NotebookNode) -> bool:
-    """Whether nbval compares the cell's output."""
-    return ("check", True) in find_comment_markers(cell.source)
+    """Whether nbval compares the cell's output. It asks the tags first, and then the comments."""
+    return dict([*find_metadata_tags(cell.metadata), *find_comment_markers(cell.source)]).get("check", False)
 
 
 def output_text(outputs: list) -> str:
@@ -88,11 +102,26 @@ def findings(notebook: nbformat.NotebookNode) -> list[Finding]:
     return [Finding(number, output_text(cell.outputs)) for number, cell in numbered if is_marked(cell)]
 
 
+def without_numbers(text: str) -> str:
+    """The text with a star in place of each finding's number: what two runs have in common."""
+    return NUMBER.sub(STARRED, text)
+
+
+def failing(notebook: nbformat.NotebookNode) -> list[str]:
+    """The findings of any cell that do not hold, each as its cell and its line."""
+    return [
+        f"cell [{number}] found {line}"
+        for number, cell in enumerate(code_cells(notebook), start=1)
+        for line in output_text(cell.outputs).splitlines()
+        if line.startswith(FAILING)
+    ]
+
+
 def first_difference(expected: str, found: str) -> str:
-    """The first line in which two texts differ, or an empty string."""
+    """The first line in which two texts differ by more than the number of a finding, or an empty string."""
     for number, lines in enumerate(zip_longest(expected.splitlines(), found.splitlines()), start=1):
-        if lines[0] != lines[1]:
-            was, now = ("(no such line)" if line is None else line for line in lines)
+        was, now = ("(no such line)" if line is None else line for line in lines)
+        if without_numbers(was) != without_numbers(now):
             return f"line {number}\n    expected: {was}\n    found:    {now}"
     return ""
 
@@ -164,12 +193,19 @@ def execute_all(jobs: list[tuple[Path, dict[str, str]]], at_a_time: int = 1) -> 
 # --- the three commands ----------------------------------------------------------------------------------------------
 
 
+def problem_of(run: Run) -> str:
+    """Why a run is no good: a cell failed, or a finding does not hold. An empty string where neither is so."""
+    first, *others = [run.failure] if run.failure else failing(run.notebook) or [""]
+    return first + (f" (and {len(others)} more)" if others else "")
+
+
 def course(paths: list[Path]) -> bool:
     """Execute every notebook and print how long each took."""
     rows = []
     for run in execute_all([(path, {}) for path in paths]):
-        verdict = f"no: {run.failure}" if run.failure else "yes"
-        if not run.failure and run.seconds > budget(run.path):
+        problem = problem_of(run)
+        verdict = f"no: {problem}" if problem else "yes"
+        if not problem and run.seconds > budget(run.path):
             verdict = f"yes, but it should take {budget(run.path)} s at most"
         rows.append((run.path.stem, f"{run.seconds:.1f}", verdict))
         print(f"{run.path.stem}: {verdict}", flush=True)
@@ -178,13 +214,14 @@ def course(paths: list[Path]) -> bool:
 
 
 def write(paths: list[Path]) -> bool:
-    """Execute every notebook, and store the outputs of those in which every cell ran."""
+    """Execute every notebook, and store the outputs of those in which every cell ran and every finding holds."""
     rows = []
     for run in execute_all([(path, {}) for path in paths]):
-        if not run.failure:
+        problem = problem_of(run)
+        if not problem:
             store(run)
-        rows.append((run.path.stem, f"{run.seconds:.1f}", f"no: {run.failure}" if run.failure else "yes"))
-        print(f"{run.path.stem}: {run.failure or 'written'}", flush=True)
+        rows.append((run.path.stem, f"{run.seconds:.1f}", f"no: {problem}" if problem else "yes"))
+        print(f"{run.path.stem}: {problem or 'written'}", flush=True)
     print(table(("notebook", "seconds", "written"), rows))
     return all(row[-1] == "yes" for row in rows)
 
@@ -225,12 +262,13 @@ def seeds(paths: list[Path], shifts: list[int], threads: list[int]) -> bool:
     for count in threads:
         settings = [(path, seed) for path in paths for seed in shifts]
         jobs = [(path, kernel_environment(seed, count)) for path, seed in settings]
-        runs = execute_all(jobs, at_a_time=max(1, min(2, (os.cpu_count() or 1) // count)))
+        runs = execute_all(jobs, at_a_time=max(1, min(AT_A_TIME, (os.cpu_count() or 1) // count)))
         for (path, seed), run in zip(settings, runs, strict=True):
             if expected[path] is None and not run.failure:
                 print(f"{path.stem}: MNIST not found, so its runs are compared with the first one")
                 expected[path] = findings(run.notebook)
             found = [run.failure] if run.failure else compare(expected[path], findings(run.notebook))
+            found = found or failing(run.notebook)  # a finding that holds nowhere is the same in every run
             where = f"{path.stem}, seed {seed}, {count} thread{'s' * (count > 1)}"
             differences += [f"{where}: {difference}" for difference in found]
             verdicts[path, count, seed] = "failed" if run.failure else "differs" if found else "same"

@@ -1,0 +1,14 @@
+"""What keeps a training alive and a course in order. No lesson, and no module that a lesson reads, imports it.
+
+subjects    everything that can be trained, one record each
+runs        train in a folder, and go on where it was cut off
+snapshots   the whole state of a training, which survives a plug that is pulled
+pace        how many threads, how many steps: what the clock decides
+display     a progress bar, a log, pictures
+evaluation  samples of a trained network, and how far they are from real ones
+workers     several processes or machines that train one network
+doctor      is everything in place on this machine?
+commands    the command line
+"""
+
+__all__: list[str] = []

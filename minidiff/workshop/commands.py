@@ -1,0 +1,344 @@
+"""The command line: `python -m minidiff {doctor, train, sample, evaluate, progress}`, also called `minidiff`.
+
+`--help` after any of them explains it.
+
+Several processes or machines train together where `torchrun` starts the same command:
+
+    torchrun --nproc-per-node 2 -m minidiff train mnist --out runs/mnist
+
+Results go to the standard output, everything else to the standard error. The exit code is 0 where all went well, 1
+where something failed, 2 where the command was wrong, 130 where it was interrupted.
+"""
+
+import argparse
+import contextlib
+import errno
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+from minidiff.workshop.shell import minidiff_command
+
+# The rest is imported by the command that needs it, so that --help is quick and the doctor finds what is missing.
+
+__all__ = ["main"]
+
+SUBJECTS = (
+    *("moons", "swissroll", "checkerboard", "digits", "mnist"),
+    *("mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
+)
+SAMPLERS = ("ancestral", "ddim", "2m")
+CURES = {  # what the system says -> what to do
+    errno.EROFS: "choose a folder on a disk that can be written to",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.ENOSPC: "make room, or choose a folder on another disk",
+    errno.EDQUOT: "make room, or choose a folder on another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+
+
+def whole(text: str) -> int:
+    """A whole number >= 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, but is {text!r}")
+    return int(text)
+
+
+def from_zero(text: str) -> int:
+    """A whole number >= 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 0, but is {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """A number > 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number > 0, but is {text!r}")
+    return value
+
+
+def folder(text: str) -> Path:
+    """A folder, which need not exist yet."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a folder, but is empty")
+    return Path(text).expanduser()
+
+
+def what_to_learn(text: str) -> str:
+    """The name of something that the course trains, or a folder of pictures."""
+    if text in SUBJECTS or Path(text).expanduser().is_dir():
+        return text
+    raise argparse.ArgumentTypeError(
+        f"must be one of {', '.join(SUBJECTS)}, or a folder of pictures, but is {text!r}, which is no folder"
+    )
+
+
+def samples_file(text: str) -> Path:
+    """A file that ends in .npz or .png."""
+    if not text.lower().endswith((".npz", ".png")):
+        raise argparse.ArgumentTypeError(f"must end in .npz (numbers) or .png (a picture), but is {text!r}")
+    return Path(text).expanduser()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Everything that the command line understands."""
+    top = argparse.ArgumentParser(prog="minidiff", description="Train and use the course's diffusion models.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("doctor", help="is everything in place? versions, devices, data, disk")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of the screen")
+    command.set_defaults(run=run_doctor)
+
+    command = commands.add_parser("train", help="train a model; cut it off at any moment and go on with --resume")
+    about = f"what to learn: {', '.join(SUBJECTS)}, or a folder of pictures, whose subfolders are labels"
+    command.add_argument("data", metavar="DATA", type=what_to_learn, help=about)
+    command.add_argument("--out", type=folder, help="the folder of the run (default: runs/DATA)")
+    command.add_argument("--size", type=whole, help="own pictures: pixels on a side (default: 32)")
+    command.add_argument("--grey", action="store_true", help="own pictures: without colours")
+    command.add_argument("--resume", action="store_true", help="go on with the training in the folder, if there is one")
+    length = command.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=whole, help="how many steps; with --resume, go on to these")
+    length.add_argument("--minutes", type=positive, help="as many steps as fit into these minutes")
+    command.add_argument("--batch", type=whole, help="samples in a batch, those of all workers together")
+    command.add_argument("--lr", type=positive, help="the largest learning rate")
+    command.add_argument("--seed", type=from_zero, help="the same seed gives the same network (default: 0)")
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    command.add_argument("--precision", choices=["float32", "bfloat16"], help="default: whichever is faster here")
+    command.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster steps")
+    command.add_argument("--save-seconds", type=positive, default=60.0, help="between two saves (default: 60)")
+    command.set_defaults(run=run_train)
+
+    for name, purpose, run in [
+        ("sample", "draw samples from a trained model", run_sample),
+        ("evaluate", "how far are a model's samples from real ones?", run_evaluate),
+    ]:
+        command = commands.add_parser(name, help=purpose)
+        command.add_argument("--checkpoint", required=True, help="the folder of a run, or a shipped one: mnist-ddpm")
+        command.add_argument("--n", type=whole, default=64 if name == "sample" else None, help="how many samples")
+        command.add_argument("--steps", type=whole, default=50, help="steps of the sampler (default: 50)")
+        command.add_argument("--sampler", choices=SAMPLERS, default="ancestral", help="default: ancestral")
+        command.add_argument("--seed", type=from_zero, default=0, help="default: 0")
+        command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+        command.set_defaults(run=run)
+        if name == "sample":
+            command.add_argument(
+                "--out",
+                type=samples_file,
+                required=True,
+                help="a .npz file: x, (N, *D), and labels y; or a .png",
+            )
+            command.add_argument("--label", type=from_zero, help="draw only this digit (default: all in turn)")
+        else:
+            command.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    command = commands.add_parser("progress", help="which exercises are right, and which are left?")
+    command.add_argument("--no-browser", action="store_true", help="write the page, and do not open it")
+    command.set_defaults(run=run_progress)
+    return top
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from minidiff.workshop.doctor import doctor
+
+    return doctor(as_json=options.json)
+
+
+def run_progress(options: argparse.Namespace) -> int:
+    import webbrowser
+
+    from minidiff.checks.progress import write_progress
+
+    page = write_progress()
+    print(page)
+    if not options.no_browser and not webbrowser.open(page.as_uri()):
+        complain("no browser could be opened: open the file above in one")
+    return 0
+
+
+def run_train(options: argparse.Namespace) -> int:
+    from minidiff.workshop.runs import Wish, train_in
+    from minidiff.workshop.subjects import SUBJECTS as known
+    from minidiff.workshop.subjects import of_pictures
+    from minidiff.workshop.workers import LeadGaveUp, Refused, WorkerLost, local_device
+
+    lead = os.environ.get("RANK", "0") == "0"  # of several workers, one speaks
+    own = options.data not in known
+    if not own and (options.size or options.grey):
+        raise Refused(f"--size and --grey are for folders of pictures, not for {options.data}")
+    device = local_device(options.device)
+    subject = of_pictures(options.data, size=options.size or 32, grey=options.grey) if own else known[options.data]
+    for note in subject.notes if lead else ():
+        print(note, file=sys.stderr)
+    out = options.out or Path("runs") / Path(options.data).expanduser().absolute().name
+    wish = Wish(options.steps, options.minutes, options.batch, options.lr, options.seed, options.precision)
+    how = {"device": device, "resume": options.resume, "compiled": options.compile}
+    try:
+        complete = train_in(out, subject, wish, save_seconds=options.save_seconds, **how)
+    except FloatingPointError as error:
+        return (
+            complain(f"{error}. The last good state is in {out}; train again into another folder") if lead else FAILED
+        )
+    except LeadGaveUp:
+        return FAILED
+    except WorkerLost as error:
+        return complain(f"{error}. To go on from the last save, with any number of workers: {to_go_on(options, out)}")
+    if lead:
+        said = f"trained: {out}" if complete else f"stopped early; all is saved. To go on: {to_go_on(options, out)}"
+        print(said, file=sys.stderr)
+    return 0 if complete else INTERRUPTED
+
+
+def to_go_on(options: argparse.Namespace, out: Path) -> str:
+    """The command that goes on with a training, for the shell that this one was typed into."""
+    words = ["train", options.data, "--out", out, "--resume"]
+    words += ["--size", options.size] if options.size else []
+    words += ["--grey"] if options.grey else []
+    words += [] if options.device == "cpu" else ["--device", options.device]
+    words += ["--compile"] if options.compile else []
+    return minidiff_command(*words)
+
+
+def run_sample(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from minidiff.checkpoints import write_file
+    from minidiff.workshop.display import picture_of
+    from minidiff.workshop.workers import Refused
+
+    if options.out.is_dir():
+        raise Refused(f"--out must be a file, but {options.out} is a folder")
+    x, y, _ = drawn(options)
+    if options.out.suffix.lower() == ".png":
+        content = picture_of(x)
+    else:
+        numbers = io.BytesIO()
+        np.savez(numbers, x=x.numpy(), **({} if y is None else {"y": y.numpy()}))
+        content = numbers.getvalue()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(options.out, content)
+    print(f"wrote {options.out}: x {tuple(x.shape)}")
+    return 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    from minidiff.workshop.subjects import subject_of
+
+    x, _, recipe = drawn(options)
+    measured = subject_of(recipe).distances(x, seed=options.seed)
+    if options.json:
+        numbers = {name: {**value._asdict(), "ratio": value.ratio} for name, value in measured.items()}
+        about = {"data": recipe.subject, "sampler": options.sampler, "steps": options.steps}
+        print(json.dumps({**about, "distances": numbers}))
+        return 0
+    print(f"{'distance':<45} {'value':>10} {'floor':>10} {'ratio':>7} {'n':>7}")
+    for name, value in measured.items():
+        print(f"{name:<45} {value.value:>10.4g} {value.floor:>10.4g} {value.ratio:>7.1f} {value.samples:>7}")
+    print("The floor is the distance between real samples and other real samples, equally many.")
+    return 0
+
+
+def drawn(options: argparse.Namespace):
+    """Samples of a checkpoint, their labels if it knows any, and its recipe."""
+    import torch
+
+    from minidiff import samplers
+    from minidiff.workshop.evaluation import sample
+    from minidiff.workshop.runs import load_run
+    from minidiff.workshop.subjects import subject_of
+    from minidiff.workshop.workers import Refused, local_device
+
+    device = local_device(options.device)
+    net, recipe = load_run(options.checkpoint)
+    if recipe.objective != "denoise":
+        raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds a classifier")
+    if options.command == "evaluate":
+        subject = subject_of(recipe)
+        options.n = options.n or subject.samples
+        subject.check_samples(options.n)
+    sampler = {"ancestral": samplers.ancestral, "ddim": samplers.ddim, "2m": samplers.dpmpp_2m}[options.sampler]
+    y, times = labels(options, recipe.classes), torch.linspace(1, 0, options.steps + 1)
+    how = {"times": times, "sampler": sampler, "seed": options.seed}
+    x = sample(net.to(device), recipe.gaussian_path(), recipe.kind, recipe.shape, options.n, y, **how)
+    if not bool(x.isfinite().all()):
+        raise FloatingPointError(f"the network in {options.checkpoint} draws NaN or infinite values: train it again")
+    return x, y, recipe
+
+
+def labels(options: argparse.Namespace, classes: int):
+    """The labels to draw: the one asked for, else all that the network knows in turn; None if it knows none."""
+    import torch
+
+    from minidiff.workshop.evaluation import even_labels
+    from minidiff.workshop.workers import Refused
+
+    wanted = getattr(options, "label", None)
+    if wanted is None:
+        return even_labels(options.n, classes)
+    if wanted >= classes:
+        known = f"the labels 0 to {classes - 1}" if classes else "no labels"
+        raise Refused(f"--label must be one that the network knows, but is {wanted}, and it knows {known}")
+    return torch.full((options.n,), wanted)
+
+
+def complain(line: str) -> int:
+    """One line on the standard error."""
+    with contextlib.suppress(BrokenPipeError):
+        print(f"minidiff: {line}", file=sys.stderr)
+    return FAILED
+
+
+def foreseen(error: Exception) -> int | None:
+    """The exit code for an error whose message says all, None for one that is a fault of minidiff's."""
+    if isinstance(error, ModuleNotFoundError):
+        complain(f"{error}; `{minidiff_command('doctor')}` says what to install")
+        return FAILED
+    from minidiff.checkpoints import Damaged
+    from minidiff.data import MnistUnavailable
+    from minidiff.data.pictures import PicturesUnfit
+    from minidiff.workshop.snapshots import FolderInUse
+    from minidiff.workshop.workers import Refused, WorkerLost
+
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, Refused):
+        complain(line)
+        return WRONG
+    if isinstance(error, MemoryError) or "allocate memory" in line or "out of memory" in line:
+        return complain("not enough memory: choose a smaller --batch or --n")
+    if isinstance(error, OSError) and error.errno in CURES:
+        place = f" ({error.filename})" if error.filename else ""
+        return complain(f"{error.strerror or line}{place}: {CURES[error.errno]}")
+    said = (MnistUnavailable, PicturesUnfit, FolderInUse, Damaged, WorkerLost, FloatingPointError, OSError)
+    return complain(line) if isinstance(error, said) else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code. Every error that can be foreseen becomes one line."""
+    for stream in (sys.stdout, sys.stderr):  # a pipe may lack a letter that a folder's name holds
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
+    options = parser().parse_args(arguments)
+    shift = os.environ.get("MINIDIFF_SEED", "0")
+    if options.command != "doctor" and not shift.isdecimal():
+        complain(f"MINIDIFF_SEED must be a whole number >= 0, but is {shift!r}")
+        return WRONG
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        code = foreseen(error)
+        if code is None:
+            raise
+        return code

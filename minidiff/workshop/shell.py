@@ -1,0 +1,32 @@
+"""Commands that a person can type where they stand: with the Python that runs now, quoted for their shell."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["command", "minidiff_command", "python_here"]
+
+
+def python_here() -> str:
+    """The Python that runs this: from the working directory where it lies below it, such as `.venv/bin/python`.
+
+    Not resolved: a virtual environment's Python is a link to another one.
+    """
+    path = Path(sys.executable)
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def command(*words: object) -> str:
+    """Words as one line for the shell."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
+
+
+def minidiff_command(*words: object) -> str:
+    """`... -m minidiff WORDS`, with the Python that runs now."""
+    return command(python_here(), "-m", "minidiff", *words)

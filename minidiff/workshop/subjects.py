@@ -1,0 +1,385 @@
+"""Everything that can be trained: one record each. A new stage of the course adds one.
+
+A `Recipe` holds all that a training follows from, so that nothing is read from a constant that a later version may
+change; card and snapshots hold the recipe. A `Subject` is a recipe with its data, and how the result is measured.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minidiff import generator
+from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
+from minidiff.data.pictures import pictures
+from minidiff.digits import (
+    KIND,
+    LARGEST_WEIGHT,
+    classification_objective,
+    digit_distance,
+    digit_optimizer,
+    digit_weight,
+    load_classifier,
+    noisy_classification_objective,
+)
+from minidiff.measurement import Measurement
+from minidiff.networks import build, initialised
+from minidiff.paths import GaussianPath
+from minidiff.samplers import ancestral
+from minidiff.schedules import cosine
+from minidiff.targets import Target
+from minidiff.training import Batch, Objective, batches, denoising_objective, fresh_batches
+from minidiff.workshop import evaluation
+from minidiff.workshop.workers import Refused
+
+__all__ = ["SUBJECTS", "Recipe", "Subject", "of_pictures", "recipe_of", "subject_of"]
+
+PATHS: Mapping[str, Callable[[], GaussianPath]] = {"cosine": cosine}
+NOISE_STREAMS = {"denoise": 2, "classify": 1, "classify noisy": 1}  # of the seed, so that old trainings go on alike
+LABEL_DROPOUT = 0.1
+RESULT_SAMPLES, RESULT_STEPS = 2000, 50
+FEWEST_PICTURES = 32
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a training follows from, in JSON's own types. Card and snapshots hold it."""
+
+    subject: str
+    architecture: Mapping[str, Any]  # see networks.build
+    shape: tuple[int, ...]  # of one sample
+    steps: int
+    batch_size: int
+    learning_rate: float
+    decay: float  # of the moving average of the weights
+    objective: str = "denoise"  # or "classify", "classify noisy"
+    path: str = "cosine"
+    kind: Target = "v"  # what the network predicts
+    largest_weight: float | None = None  # of the loss, which is then the error in v; None: the plain loss
+    label_dropout: float = 0.0
+    optimizer: str = "adamw"  # or "muon"
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW, also of the part of Muon that is AdamW
+    momentum: float = 0.95  # of Muon
+    other_rate: float = 0.4  # muon: the learning rate of the other weights, as a share of its own
+    falls: bool = True  # the learning rate; otherwise it stays
+    warmup: int = 0
+    max_norm: float = 1.0  # of a gradient
+    seed: int = 0
+    seed_shift: str = "0"  # MINIDIFF_SEED
+    precision: str = "float32"  # or bfloat16: asked for, or measured to be faster where the training began
+    minutes: float | None = None  # a promise: then `steps` is a plan, which the clock changes
+    source: str | None = None  # the folder of a reader's own pictures
+
+    @property
+    def classes(self) -> int:
+        """The labels that the network knows, 0 if none."""
+        return self.architecture.get("classes", 0)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        lists = {"shape": list(self.shape), "betas": list(self.betas)}
+        return {**asdict(self), "architecture": dict(self.architecture), **lists}
+
+    def network(self) -> nn.Module:
+        """The network at its random start."""
+        return initialised(lambda: build(self.architecture), generator(self.seed))
+
+    def gaussian_path(self) -> GaussianPath:
+        return PATHS[self.path]()
+
+    def loss(self) -> Objective:
+        """What the network learns by."""
+        path = self.gaussian_path()
+        if self.objective == "classify":
+            return classification_objective()
+        if self.objective == "classify noisy":
+            return noisy_classification_objective(path)
+        weight = None if self.largest_weight is None else partial(digit_weight, largest=self.largest_weight)
+        return denoising_objective(path, self.kind, weight=weight, label_dropout=self.label_dropout)
+
+    def optimize(self, net: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of the network's weights."""
+        if self.optimizer == "muon":
+            shared = {"weight_decay": self.weight_decay, "betas": self.betas, "momentum": self.momentum}
+            return digit_optimizer(net, self.learning_rate, self.other_rate, **shared)
+        shared = {"weight_decay": self.weight_decay, "betas": self.betas}
+        return torch.optim.AdamW(net.parameters(), lr=self.learning_rate, **shared, fused=True)
+
+    def noise(self, *stream: int, device: torch.device) -> torch.Generator:
+        """Where the noise of the training comes from."""
+        return generator(self.seed, NOISE_STREAMS[self.objective], *stream, device=device)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that can be trained. Either `points` never run out, or `images` gives a training set and a test set.
+
+    recipe: the defaults. images: "train" or "test" -> Images. views: what its images are compared by. result: (net,
+    recipe) -> what the card of a finished network says, for those that come with the course.
+    """
+
+    recipe: Recipe
+    about: str
+    points: Callable[[int, torch.Generator], Tensor] | None = None
+    images: Callable[[str], Images] | None = None
+    views: Callable[[], dict[str, evaluation.View]] | None = None
+    features: int = evaluation.COMPONENTS  # the most numbers in a view: more samples than these are needed
+    samples: int = 2000  # to measure with
+    result: Callable[[nn.Module, Recipe], dict[str, Any]] | None = None
+    notes: tuple[str, ...] = ()  # what a person should know of the data
+
+    def check_samples(self, n: int) -> None:
+        """Refuse a number of samples that cannot be measured."""
+        if self.points is not None:
+            evaluation.check_points(n)
+        elif self.views is None:
+            raise Refused(f"--checkpoint must draw samples to be evaluated, but {self.recipe.subject} classifies")
+        else:
+            evaluation.check_images(n, len(self.images("test").x), self.features)
+
+    def distances(self, samples: Tensor, *, seed: int) -> dict[str, Measurement]:
+        """How far n samples, (n, *D), are from as many real ones, by name, each with its floor."""
+        self.check_samples(len(samples))
+        if self.points is not None:
+            return evaluation.point_distances(samples, self.points, seed=seed)
+        return evaluation.image_distances(samples, self.images("test").x, self.views(), seed=seed)
+
+
+def training_batches(
+    subject: Subject, recipe: Recipe, train_set: Images | None, device: torch.device, *, start: int, stop: int
+) -> Iterator[Batch]:
+    """The batches of a training from `start` on. train_set: on the device; None for points."""
+    span = {"batch_size": recipe.batch_size, "steps": stop, "seed": recipe.seed, "start": start}
+    if train_set is None:
+        return (Batch(batch.x0.to(device)) for batch in fresh_batches(subject.points, **span))
+    return batches(train_set.x, train_set.y if recipe.classes else None, **span)
+
+
+# The data sets
+
+
+def of_points(name: str, draw: Callable[..., Tensor], about: str) -> Subject:
+    mlp = {"network": "MLP", "dimension": 2, "width": 128, "layers": 3, "classes": 0}
+    recipe = Recipe(name, mlp, (2,), 4000, 512, 5e-3, 0.999, warmup=200)
+    return Subject(recipe, about, points=draw)
+
+
+def small_digits(part: str) -> Images:
+    """scikit-learn's digits. Every third is kept for the test."""
+    x, y = digits()
+    kept = (torch.arange(len(x)) % 3 != 2) == (part == "train")
+    return Images(x[kept], y[kept])
+
+
+def two_views(images: Callable[[str], Images]) -> Callable[[], dict[str, evaluation.View]]:
+    """What the shipped classifier sees, and the directions in which the training images vary most."""
+    return lambda: {
+        "classifier": evaluation.classifier_view(),
+        f"{evaluation.COMPONENTS} principal components": evaluation.principal_view(images("train").x),
+    }
+
+
+# `mnist` is looked up when it is called, so that a test may put something small in its place
+def whole_mnist(part: str) -> Images:
+    return mnist(part)
+
+
+U_NET = {"network": "UNet", "channels": 1, "widths": [64, 128], "blocks": 1, "patch": 2, "classes": 0}
+MUON = {
+    **{"kind": KIND, "largest_weight": LARGEST_WEIGHT},
+    **{"optimizer": "muon", "weight_decay": 0.01, "betas": (0.9, 0.99), "momentum": 0.95},
+}
+
+
+def digit_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
+    """For a card: the distance of samples to test images, and how often a digit is what it was asked to be."""
+    n = RESULT_SAMPLES
+    y, times = evaluation.even_labels(n, recipe.classes), torch.linspace(1, 0, RESULT_STEPS + 1)
+    how = {"times": times, "sampler": ancestral, "seed": 0}
+    samples = evaluation.sample(net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how)
+    distance = digit_distance(samples, mnist("test").x, load_classifier())
+    return {
+        **({} if y is None else evaluation.recognised(samples, y)),
+        "Frechet distance on the classifier's features": round(distance.value, 3),
+        "its floor": round(distance.floor, 3),
+        "samples": distance.samples,
+        "sampling steps": RESULT_STEPS,
+    }
+
+
+def of_digits(recipe: Recipe, about: str, *, result: Callable[..., dict] | None = None) -> Subject:
+    """A DDPM of MNIST."""
+    return Subject(recipe, about, images=whole_mnist, views=two_views(whole_mnist), features=128, result=result)
+
+
+LIVE = Recipe(
+    "mnist",
+    {**U_NET, "classes": 10},
+    (1, 28, 28),
+    7500,
+    128,
+    1e-2,
+    0.999,
+    label_dropout=LABEL_DROPOUT,
+    falls=False,
+    **MUON,
+)
+UNLABELLED = {"architecture": U_NET, "label_dropout": 0.0}
+SHIPPED = replace(LIVE, subject="mnist-ddpm", **UNLABELLED, decay=0.995, falls=True, warmup=200)
+CLASSIFIER = Recipe(
+    "mnist-classifier",
+    {"network": "Classifier", "classes": 10},
+    (1, 28, 28),
+    3 * 468,  # three epochs
+    128,
+    3e-3,
+    0.995,
+    objective="classify",
+    weight_decay=0.05,
+    warmup=3 * 468 // 20,
+)
+NOISY_CLASSIFIER = replace(
+    CLASSIFIER,
+    subject="mnist-classifier-noisy",
+    architecture={"network": "NoisyClassifier", "channels": 1, "widths": [32, 64], "classes": 10},
+    objective="classify noisy",
+    steps=5 * 468,
+    learning_rate=2e-3,
+    decay=0.999,
+    warmup=5 * 468 // 20,
+)
+SMALL_DIGITS = Recipe(
+    "digits",
+    {"network": "UNet", "channels": 1, "widths": [32, 64], "blocks": 1, "patch": 1, "classes": 0},
+    (1, 8, 8),
+    1500,
+    64,
+    5e-3,
+    0.995,
+    warmup=150,
+    **MUON,
+)
+
+SUBJECTS: Mapping[str, Subject] = {
+    subject.recipe.subject: subject
+    for subject in [
+        of_points("moons", moons, "two half circles in the plane; half a minute"),
+        of_points("swissroll", swiss_roll, "a spiral in the plane; half a minute"),
+        of_points("checkerboard", checkerboard, "eight squares in the plane; half a minute"),
+        Subject(
+            SMALL_DIGITS,
+            "8x8 digits that need no download; two minutes",
+            images=small_digits,
+            views=two_views(small_digits),
+            features=128,
+            samples=200,
+        ),
+        of_digits(LIVE, "MNIST with labels, for as long as you like; 20 minutes"),
+        of_digits(SHIPPED, "the course's DDPM of MNIST without labels; 20 minutes", result=digit_result),
+        of_digits(
+            replace(
+                SHIPPED,
+                subject="mnist-ddpm-labels",
+                architecture=LIVE.architecture,
+                steps=24_000,
+                label_dropout=LABEL_DROPOUT,
+            ),
+            "the course's DDPM of MNIST with labels; an hour",
+            result=digit_result,
+        ),
+        Subject(
+            CLASSIFIER,
+            "the course's classifier of MNIST; two minutes",
+            images=whole_mnist,
+            result=lambda net, recipe: evaluation.accuracy(net, mnist("test")),
+        ),
+        Subject(
+            NOISY_CLASSIFIER,
+            "the course's classifier of noisy digits; five minutes",
+            images=whole_mnist,
+            result=lambda net, recipe: evaluation.accuracy_in_noise(net, recipe.gaussian_path(), mnist("test")),
+        ),
+    ]
+}
+
+
+def of_pictures(folder: str | Path, *, size: int = 32, grey: bool = False) -> Subject:
+    """A folder of pictures, whose subfolders are labels. Trained as MNIST is."""
+    found = cache(lambda: pictures(folder, size=size, grey=grey))
+    classes, count = len(found().names), len(found().train.x)
+    if classes < 2:
+        classes = 0
+    recipe = replace(
+        LIVE,
+        subject="pictures",
+        architecture={**U_NET, "channels": 1 if grey else 3, "classes": classes},
+        shape=(1 if grey else 3, size, size),
+        batch_size=min(128, count),
+        label_dropout=LABEL_DROPOUT if classes else 0.0,
+        source=str(Path(folder).expanduser().absolute()),
+    )
+
+    def images(part: str) -> Images:
+        return getattr(found(), part)
+
+    def views() -> dict[str, evaluation.View]:
+        return {f"{evaluation.COMPONENTS} principal components": evaluation.principal_view(images("train").x)}
+
+    return Subject(recipe, "a folder of pictures", images=images, views=views, samples=200, notes=found().notes)
+
+
+def subject_of(recipe: Recipe) -> Subject:
+    """The subject that a recipe was made for. Raises Refused where nobody knows it."""
+    if recipe.source is not None:
+        channels, size, _ = recipe.shape
+        return of_pictures(recipe.source, size=size, grey=channels == 1)
+    if recipe.subject not in SUBJECTS:
+        raise Refused(f"the card must name its subject, one of {', '.join(SUBJECTS)}, but says {recipe.subject!r}")
+    return SUBJECTS[recipe.subject]
+
+
+# Recipes on disk
+
+
+def recipe_of(record: Mapping[str, Any]) -> Recipe:
+    """The recipe in a snapshot's record or in a card, also in one from the first edition.
+
+    Raises Refused where it says too little.
+    """
+    said = record.get("recipe") if isinstance(record.get("recipe"), Mapping) else {}
+    named = {**record, **said}
+    if "subject" not in named:
+        return from_the_first_edition(named)
+    known = {field.name: named[field.name] for field in fields(Recipe) if field.name in named}
+    try:
+        recipe = Recipe(**known)
+    except TypeError as error:
+        raise Refused(f"the recipe says too little: {error}") from error
+    return replace(recipe, shape=tuple(recipe.shape), betas=tuple(recipe.betas))
+
+
+def from_the_first_edition(said: Mapping[str, Any]) -> Recipe:
+    """What a recipe of the first edition left to the code: it named its data, and little more."""
+    name = said.get("data")
+    if name not in SUBJECTS:
+        raise Refused(f"the card must name its data, one of {', '.join(SUBJECTS)}, but says {name!r}")
+    today = SUBJECTS[name].recipe
+    kind, steps = said.get("kind", "v"), said.get("steps", today.steps)
+    classes = said.get("classes", 0)
+    known = ("steps", "batch_size", "learning_rate", "decay", "seed", "seed_shift")
+    return replace(
+        today,
+        **{field: said[field] for field in known if field in said},
+        architecture={**today.architecture, "classes": classes},
+        precision=said.get("precision", "float32").removeprefix("torch."),
+        kind=kind,
+        largest_weight=LARGEST_WEIGHT if kind == KIND else None,
+        label_dropout=said.get("label_dropout", LABEL_DROPOUT if classes else 0.0),
+        falls=said.get("falls", True),
+        warmup=min(200, steps // 10),
+    )

@@ -1,36 +1,40 @@
 """minidiff: diffusion models, small enough to read and tested against the truth.
 
 One idea carries the whole package. A noisy point is `x_t = alpha(t) x0 + sigma(t) eps`, and everything else is a
-way to learn, or to use, the conditional mean `E[x0 | x_t]`. The modules, in the order in which the course meets
-them:
+way to learn, or to use, the conditional mean `E[x0 | x_t]`. The alphabet, in the order in which the course meets it:
 
-data        two-dimensional distributions, 8x8 digits, MNIST
-downloads   files from the network: whole and checked, or one plain line that says why not
-physics     potentials, random walks, Langevin dynamics, the Fokker-Planck equation, what one measures
-paths       GaussianPath: how data dissolves into noise, and the exact way back when x0 is known
-schedules   the paths that people use, from ddpm_linear to rectified_flow, and times to walk down them
-exact       the truth: score, log-density, E[x0 | x_t] of Gaussian mixtures and of finite data sets
-targets     x0, eps, score, v and velocity are one thing: the only place that converts between them
-denoisers   E[x0 | x_t] from a network; clipping; guidance
-networks    an MLP for points, a U-Net for images, a small classifier
-training    the loss, the training loop, moving averages of weights
-checkpoints  weights and whole trainings on disk, which survive a plug that is pulled
-optimizers  Muon, which trains the digits: every direction of a weight matrix learns alike
-samplers    DDPM, DDIM, Euler, Heun, DPM-Solver++, the reverse SDE, Langevin: one step and one loop each
-inverse     what was x0, if only a blurred or masked part of it was measured?
-likelihood  the variational bound term by term; log-likelihood by the probability-flow ODE
-metrics     distances between two sets of samples, each with its floor
-plots       every figure of the course
-digits      the digit models of notebooks 13 to 15: how they learn, are loaded and draw
-runs        train in a folder and go on where it was cut off; sample; evaluate
-workers     several processes or machines that train one network
-doctor      is everything in place on this machine?
+data         two-dimensional distributions, 8x8 digits, MNIST, your own pictures
+physics      potentials, random walks, Langevin dynamics, the Fokker-Planck equation, what one measures
+paths        GaussianPath: how data dissolves into noise, and the exact way back when x0 is known
+schedules    the paths that people use, from ddpm_linear to rectified_flow, and times to walk down them
+exact        the truth: score, log-density, E[x0 | x_t] of Gaussian mixtures and of finite data sets
+targets      x0, eps, score, v and velocity are one thing: the only place that converts between them
+denoisers    E[x0 | x_t] from a network; clipping; guidance
+networks     an MLP for points, a U-Net for images, small classifiers
+training     the loss, the training loop, moving averages of weights
+optimizers   Muon, which trains the digits: every direction of a weight matrix learns alike
+samplers     DDPM, DDIM, Euler, Heun, DPM-Solver++, the reverse SDE, Langevin: one step and one loop each
+bounds       the variational bound, term by term
+likelihood   log-likelihood by the probability-flow ODE
+inverse      what was x0, if only a blurred or masked part of it was measured?
+measurement  a number with its floor, and a finding that says it
+metrics      distances between two sets of samples, each with its floor
+plots        every figure of the course
+checkpoints  weights on disk, with a card that says what they are
+digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
+checks       the exercises: what you write is checked, and your mistake is named
+
+Behind a wall, since no lesson needs it:
+
+workshop     the command line, trainings in folders, several workers, the doctor
 """
 
 import os
 
 import numpy as np
 import torch
+
+from minidiff._tensors import check_whole
 
 __all__ = ["generator"]
 
@@ -50,8 +54,7 @@ def generator(seed: int, *stream: int, device: str | torch.device = "cpu") -> to
     if not shift.isdecimal():
         raise ValueError(f"the environment variable MINIDIFF_SEED must be a whole number >= 0, but is {shift!r}")
     for name, number in [("seed", seed), *(("stream", number) for number in stream)]:
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 0:
-            raise ValueError(f"{name} must be a whole number >= 0, but is {number!r}")
+        check_whole(name, number, least=0)
     # as a spawn key, since SeedSequence drops zeros at the end of the seed itself: streams () and (0,) would be one
     mixed = np.random.SeedSequence([int(shift), int(seed)], spawn_key=tuple(map(int, stream)))
     mixed = int(mixed.generate_state(1, np.uint64)[0])

@@ -88,9 +88,9 @@ def noise_like(x: Tensor, generator: torch.Generator | Sequence[torch.Generator]
 def readable(values: Tensor) -> bool:
     """Whether a tensor's values may be looked at: on a GPU that would make the processor wait, in a `vmap` it fails."""
     return (
-        values.is_cpu
+        not torch.compiler.is_compiling()
+        and values.is_cpu
         and not torch._C._functorch.is_functorch_wrapped_tensor(values)
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -106,12 +106,12 @@ def nan_outside(result: Tensor, values: Tensor, low: float = -TIME_ROUNDING, hig
     return torch.where(within.reshape(-1, *[1] * (result.ndim - 1)), result, math.nan)
 
 
-def check_xt(x: Tensor, t: Tensor, name: str = "x") -> None:
-    """Refuse a pair of samples and times that cannot mean what it says. Of values, only t's are looked at."""
+def check_xt(x: Tensor, t: Tensor, name: str = "x", *, look: bool = True) -> None:
+    """Refuse a pair of samples and times that cannot mean what it says. Of values, only t's are looked at (`look`)."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
         hint = f"; {SCALE_PIXELS}" if isinstance(x, Tensor) and is_integer(x) else ""
         raise TypeError(f"{name} must be a floating-point tensor of shape (B, *D), but is {describe(x)}{hint}")
-    check_time(t)
+    check_time(t, look=look)
     if t.ndim > 1 or (t.ndim == 1 and t.shape[0] != x.shape[0]):
         raise ValueError(f"t must have shape () or ({x.shape[0]},) to go with {describe(x)}, but is {describe(t)}")
 
@@ -124,6 +124,8 @@ def check_time(t: Tensor, name: str = "t", *, look: bool = True) -> None:
     if look and readable(t) and t.numel():
         low, high = (float(end) for end in t.detach().aminmax()) if t.ndim else [float(t.detach())] * 2
         if not (low >= -TIME_ROUNDING and high <= 1 + TIME_ROUNDING):
+            if math.isnan(low):
+                raise ValueError(f"{name} must lie in [0, 1], but is NaN")
             given = f"is {low:.6g}" if low == high else f"has values from {low:.6g} to {high:.6g}"
             raise ValueError(f"{name} must lie in [0, 1], but {given}; {DIVIDE_BY_T}")
 
@@ -180,6 +182,7 @@ def check_finite(x: Tensor, name: str) -> None:
 
 
 def check_samples(x: Tensor, name: str) -> None:
+    """Refuse what are no samples, (B, *D), finite and at least one."""
     check_xt(x, torch.tensor(0.5), name)
     check_finite(x, name)
     if x.numel() == 0:

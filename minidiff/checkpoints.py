@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from minidiff import generator
+from minidiff._shell import minidiff_command
 from minidiff.data.places import course_file
 from minidiff.networks import build, initialised
 
@@ -186,7 +187,8 @@ def checkpoint_folder(name: str) -> Path:
     try:
         return course_file(f"checkpoints/{name}/{CARD}").parent
     except FileNotFoundError as error:
-        cure = f"; `python -m minidiff train {name}` makes it" if name in SHIPPED else ""
+        making = minidiff_command("train", name, "--out", f"data/checkpoints/{name}")
+        cure = f"; `{making}` makes it" if name in SHIPPED else ""
         raise FileNotFoundError(f"no checkpoint {name!r}: {error}{cure}") from None
 
 

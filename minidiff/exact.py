@@ -189,7 +189,7 @@ def reverse_kernel(
     x_t: (B, *D). t, s: () or (B,). `to_data=True` gives p(x0 | x_t) whatever s is: on a path that begins at
     t_min > 0 no s reaches clean data.
     """
-    check_xt(x_t, s)
+    check_xt(x_t, s, look=False)
     mixture = mixture.like(x_t)
     alpha, sigma = _coefficients(path, x_t, t)
     alpha_s, sigma_s = _coefficients(path, x_t, s)
@@ -265,8 +265,8 @@ def _weighted_mean(data: Tensor, path: GaussianPath, chunk: int, x_t: Tensor, t:
 
 
 def _coefficients(path: GaussianPath, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha and sigma for each sample, (B, 1, 1)."""
-    check_xt(x_t, t, "x_t")
+    """alpha and sigma for each sample, (B, 1, 1), at whatever times the path knows: what is exact needs no t <= 1."""
+    check_xt(x_t, t, "x_t", look=False)
     t = like(per_sample(t, x_t), x_t)
     return path.alpha(t)[:, None, None], path.sigma(t)[:, None, None]
 

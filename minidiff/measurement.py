@@ -77,7 +77,7 @@ def finding(
     low, high = bounds.get("above", -math.inf), bounds.get("below", math.inf)
     if not low < high:
         raise ValueError(f"above must be less than below, but is {above}, and below is {below}")
-    holds = math.isfinite(value) and low < value < high
+    holds = low < value < high  # neither NaN nor infinity lies between two numbers, or between one and infinity
     shown = [_digits(bound, BOUND_DIGITS, strip=True) for bound in bounds.values()]
     limit = f"between {shown[0]} and {shown[1]}" if len(shown) == 2 else f"{next(iter(bounds))} {shown[0]}"
     print("✓" if holds else "✗", f"{text}: {_precise(value, bounds.values())}{' ' * bool(unit)}{unit} ({limit})")

@@ -94,8 +94,10 @@ def point_rows(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str] = (),
     return figure
 
 
-def density(ax: Axes, log_prob: Callable[[Tensor], Tensor], *, window: float = PLANE, cells: int = 120) -> None:
-    """Contours of a density on the plane. log_prob: (N, 2) -> (N,).
+def density(
+    ax: Axes, log_prob: Callable[[Tensor], Tensor], *, window: float = PLANE, cells: int = 120, behind: bool = False
+) -> None:
+    """Contours of a density on the plane. log_prob: (N, 2) -> (N,). behind: in light grey, for points to lie on it.
 
     Each contour holds half the density of the one inside.
     """
@@ -103,7 +105,14 @@ def density(ax: Axes, log_prob: Callable[[Tensor], Tensor], *, window: float = P
     grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1)
     p = _array(log_prob(grid.reshape(-1, 2)).exp().reshape(cells, cells))
     levels = p.max() * 0.5 ** np.arange(7, 0, -1)
-    ax.contourf(_array(side), _array(side), p, levels=[*levels, p.max()], cmap="Blues", alpha=0.7)
+    ax.contourf(
+        _array(side),
+        _array(side),
+        p,
+        levels=[*levels, p.max()],
+        cmap="Greys" if behind else "Blues",
+        alpha=0.4 if behind else 0.7,
+    )
     _plane(ax, window)
 
 
@@ -161,10 +170,14 @@ def histogram(
     span: tuple[float, float] | None = None,
     exact: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Histograms of numbers, label -> (N,), as densities, under an exact one, (cells,) -> (cells,), if given."""
+    """Histograms of numbers, label -> (N,), as densities, under an exact one, (cells,) -> (cells,), if given.
+
+    One alone is filled; several are outlines, so that none hides another.
+    """
     span = span or (min(float(x.min()) for x in samples.values()), max(float(x.max()) for x in samples.values()))
+    look = {"histtype": "stepfilled", "alpha": 0.5} if len(samples) == 1 else {"histtype": "step", "linewidth": 2}
     for label, x in samples.items():
-        ax.hist(_array(x), bins=bins, range=span, density=True, histtype="stepfilled", alpha=0.5, label=label)
+        ax.hist(_array(x), bins=bins, range=span, density=True, label=label, **look)
     if exact is not None:
         grid = torch.linspace(*span, 400)
         ax.plot(_array(grid), _array(exact(grid)), color=TRUTH, linestyle="--", label="exact")
@@ -249,8 +262,11 @@ def _show_in_notebooks() -> None:
     """Show figures in a Jupyter notebook, also where MPLBACKEND asks for a file or a window (clusters, Docker)."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     asked = os.environ.get("MPLBACKEND", "").lower()
-    in_notebook = hasattr(shell, "kernel")
-    if in_notebook and plt.get_backend().lower() == asked and not any(word in asked for word in SHOWN_IN_NOTEBOOKS):
+    if (
+        asked
+        and hasattr(shell, "kernel")
+        and not any(word in backend for backend in (asked, plt.get_backend().lower()) for word in SHOWN_IN_NOTEBOOKS)
+    ):
         shell.run_line_magic("matplotlib", "inline")
 
 

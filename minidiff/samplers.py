@@ -457,7 +457,7 @@ def langevin(
 
     x: (B, *D), any start. t: (), in [path.t_min, 1], with sigma(t) > 0. Yields `steps` states.
     """
-    check_xt(x, t)
+    check_xt(x, t, look=False)
     check_finite(x, "x")
     check_whole("steps", steps)
     _check_amount("step", step, 1)

@@ -6,6 +6,7 @@ Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, equation 14 and algorithm 1; K
 a warm-up); Song & Ermon 2019 (NCSN), arXiv 1907.05600, equation 6; Hang et al. 2023, arXiv 2303.09556, section 3.4.
 """
 
+import contextlib
 import copy
 import math
 import time
@@ -364,7 +365,7 @@ def _train(
         batch = _as_batch(given, step)
         if step == first:
             _warn_of_scale(batch.x0)
-        with torch.autocast(batch.x0.device.type, dtype, enabled=dtype != torch.float32):
+        with _precision(batch.x0, dtype):
             mean = loss(net, batch, generator).float().mean()
         optimizer.zero_grad(set_to_none=True)
         mean.backward()
@@ -437,6 +438,11 @@ def _warn_of_scale(x0: Tensor) -> None:
         )
 
 
+def _precision(x: Tensor, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    """Mixed precision on the device of x, or none for float32."""
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(x.device.type, dtype)
+
+
 def _read(unread: list[Tensor], step: int) -> TrainStep:
     """Fetch losses and gradient norms, (2,) each, from where they were computed, and refuse what is not finite."""
     losses, norms = torch.stack(unread).cpu().double().T
@@ -463,7 +469,7 @@ def faster_dtype(net: nn.Module, x: Tensor, loss: Loss, *, repeats: int = 2) -> 
         best = math.inf
         for _ in range(repeats + 1):  # the first one warms up
             begin = time.perf_counter()
-            with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+            with _precision(x, dtype):
                 loss(trial, Batch(x), generator).float().mean().backward()
             float(next(trial.parameters()).grad.sum())  # waits for a GPU
             best = min(best, time.perf_counter() - begin)

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from minidiff.exact import GaussianMixture, posterior_mean
+from minidiff.exact import GaussianMixture, log_prob, posterior_mean
 from minidiff.paths import GaussianPath
 from minidiff.schedules import cosine, ddpm_linear, vp_linear
 from minidiff.targets import coefficients, target
@@ -52,6 +52,44 @@ def random_mixture(components: int, shape: tuple[int, ...], generator: torch.Gen
     factors = normal((components, d, d), generator) * (0.4 / math.sqrt(d))
     covariances = factors @ factors.mT + 0.02 * torch.eye(d, dtype=torch.float64)
     return GaussianMixture(weights / weights.sum(), normal((components, *shape), generator), covariances)
+
+
+def falling(n: int, start: float = 1.0, end: float = 0.0) -> Tensor:
+    """n even steps down from start to end, (n + 1,), float64."""
+    return torch.linspace(start, end, n + 1, dtype=torch.float64)
+
+
+def one_gaussian(std: float, shape: tuple[int, ...] = (1,)) -> GaussianMixture:
+    """N(0, std^2 I), in float64."""
+    d = math.prod(shape)
+    return GaussianMixture(torch.ones(1), torch.zeros(1, *shape), std**2 * torch.eye(d)[None]).to(torch.float64)
+
+
+def exact_log_prob(mixture: GaussianMixture, x: Tensor) -> Tensor:
+    """log p of clean data."""
+    return log_prob(mixture, vp_linear(), x, number(0.0))
+
+
+def wavy(x_t: Tensor, t: Tensor) -> Tensor:
+    """Some denoiser."""
+    return torch.sin(2 * x_t) + t
+
+
+def halved(x_t: Tensor, t: Tensor) -> Tensor:
+    """A denoiser that says half of x."""
+    return 0.5 * x_t
+
+
+class Counting:
+    """A denoiser that counts what it is asked, and in which dtype."""
+
+    def __init__(self, denoise):
+        self.denoise, self.calls, self.dtypes = denoise, 0, set()
+
+    def __call__(self, x_t, t):
+        self.calls += 1
+        self.dtypes.add(x_t.dtype)
+        return self.denoise(x_t, t)
 
 
 def assert_close(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:

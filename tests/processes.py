@@ -1,5 +1,7 @@
 """Real processes: the command line as a person calls it, and workers as torchrun starts them. One thread each."""
 
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -23,11 +25,12 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "minidiff", *map(str, arguments)]
 
 
-def finished(*arguments: object, seconds: float = 120, **variables: str) -> subprocess.CompletedProcess:
-    """Run a command of minidiff to its end."""
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=seconds, env=environment(**variables)
-    )
+def finished(
+    *arguments: object, seconds: float = 120, encoding: str | None = None, **variables: str
+) -> subprocess.CompletedProcess:
+    """Run a command of minidiff to its end. encoding: of what it prints."""
+    how = {"capture_output": True, "text": True, "encoding": encoding, "timeout": seconds}
+    return subprocess.run(command(*arguments), **how, env=environment(**variables))
 
 
 def started(
@@ -80,6 +83,24 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+# What a run has left in its folder
+
+
+def steps_of(folder: Path) -> list[int]:
+    """The steps that its log reports."""
+    return [json.loads(line)["step"] for line in lines_of(folder)]
+
+
+def bits_of(folder: Path) -> str:
+    """The SHA-256 of its weights."""
+    return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def card_of(folder: Path) -> dict:
+    """What its card says."""
+    return json.loads((folder / "card.json").read_text(encoding="utf-8"))
 
 
 def lines_of(folder: Path) -> list[str]:

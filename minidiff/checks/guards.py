@@ -6,7 +6,9 @@ import io
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from types import FrameType
 
 import torch
 from numpy.random import get_state, set_state
@@ -14,7 +16,7 @@ from torch import get_default_dtype, set_default_dtype
 
 __all__ = ["Silence", "TimeIsUp", "random_states", "time_limit", "untouched"]
 
-AGAIN = 0.1  # seconds until the next attempt, for an answer that catches every exception
+AGAIN = 0.005  # seconds until the next attempt, for an answer that catches every exception
 
 
 class TimeIsUp(BaseException):
@@ -66,66 +68,82 @@ def _pythons():
     return sys.modules["random"]
 
 
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeIsUp inside the block once it has taken this long.
+def time_limit(seconds: float) -> "contextlib.AbstractContextManager[None]":
+    """A block that TimeIsUp is raised inside once it has taken this long.
 
     On the main thread of a POSIX system this is a signal, which also ends a sleep. Elsewhere it is a second thread,
     which can only interrupt between two lines of Python. Where there are no threads either, there is no limit.
     """
     on_main_thread = threading.current_thread() is threading.main_thread()
-    if on_main_thread and hasattr(signal, "setitimer") and not any(signal.getitimer(signal.ITIMER_REAL)):
-        with _by_signal(seconds):
-            yield
-    else:
-        with _by_thread(seconds):
-            yield
+    free = on_main_thread and hasattr(signal, "setitimer") and not any(signal.getitimer(signal.ITIMER_REAL))
+    return _Signal(seconds) if free else _Thread(seconds)
 
 
-@contextlib.contextmanager
-def _by_signal(seconds: float) -> Iterator[None]:
-    def ring(number, frame):
-        raise TimeIsUp
+class _Signal:
+    """A time limit by a signal. A class and no generator, so that all of its own frames lie in this file."""
 
-    before = signal.signal(signal.SIGALRM, ring)
-    try:  # twice, since the alarm may ring in the inner `finally`
-        try:
-            signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGALRM, self.ring)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, AGAIN)
+
+    def __exit__(self, *error: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, self.before or signal.SIG_DFL)
+
+    def ring(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt, unless this very limit is being lifted."""
+        if frame is None or frame.f_code.co_filename != __file__:
+            raise TimeIsUp
 
 
-@contextlib.contextmanager
-def _by_thread(seconds: float) -> Iterator[None]:
-    target, ended, lock = ctypes.c_ulong(threading.get_ident()), threading.Event(), threading.Lock()
+class _Thread:
+    """A time limit by a second thread.
 
-    def interrupt(error: type | None) -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(target, None if error is None else ctypes.py_object(error))
+    The interruption may arrive anywhere, also between taking a lock and holding it. So the thread that is watched
+    touches no lock here, waits until the watcher has gone, and lets what may be on its way arrive. (To take it back,
+    with a null pointer for an exception, leaves Python 3.11 in an endless loop where a tracer runs.)
+    """
 
-    def watch() -> None:
-        patience = seconds
-        while not ended.wait(patience):
-            with lock:
-                if not ended.is_set():
-                    interrupt(TimeIsUp)
-            patience = AGAIN
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.over, self.gone = seconds, False, False
+        self.watched = threading.get_ident()
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    try:
-        watcher.start()
-    except RuntimeError:  # no threads here, as in a browser
-        yield
-        return
-    try:
+    def __enter__(self) -> None:
+        self.around = sys._getframe(1)  # whoever has asked for the limit
         try:
-            yield
-        finally:
-            ended.set()
-    finally:
-        with lock:
-            ended.set()
-            interrupt(None)  # one that is on its way and has not arrived
+            threading.Thread(target=self.watch, daemon=True).start()
+        except RuntimeError:  # no threads here, as in a browser
+            self.gone = True
+
+    def __exit__(self, *error: object) -> None:
+        while True:
+            try:
+                self.over = True
+                while not self.gone:
+                    time.sleep(AGAIN / 5)
+                for _ in range(100):  # an interruption that is on its way arrives here
+                    pass
+                break
+            except TimeIsUp:
+                continue
+        del self.around
+
+    def watch(self) -> None:
+        """Interrupt when the time is up, and again, for an answer that catches every exception."""
+        due = time.monotonic() + self.seconds
+        while not self.over:
+            time.sleep(AGAIN)
+            if time.monotonic() < due:
+                continue
+            frame = inner = sys._current_frames().get(self.watched)
+            while frame is not None and frame is not self.around:
+                frame = frame.f_back
+            if frame is None:  # the block was left by an exception that arrived while the limit was being lifted
+                break
+            if inner.f_code.co_filename != __file__ and not self.over:
+                error = ctypes.py_object(TimeIsUp)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.watched), error)
+        self.gone = True

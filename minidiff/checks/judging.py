@@ -94,7 +94,8 @@ def judge(
     mine = tuple(measured(exercise, cases, seen))
     gap = distance(cases, mine, measured(exercise, cases, truth))
     if gap.size <= 1:
-        return Verdict(exercise.id, "right", "right", f"Right.{remarks}")
+        limit = f"\n{exercise.limit}" if exercise.limit else ""
+        return Verdict(exercise.id, "right", "right", f"Right.{limit}{remarks}")
     near = {}
     for wrong in exercise.wrong:
         for calls, limit in [(few(exercise), DISMISSED), (exercise.calls, 1.0)]:
@@ -176,20 +177,21 @@ def _gap(case: Case, name: str, mine: Number, right: Number, quantile: float) ->
 
 def formed(seen: Observation, truth: Observation, cases: tuple[Case, ...]) -> Observation:
     """The observation, with an incident where type, shape or dtype are not those of the truth."""
-    if seen.incident and seen.incident.kind == "wrong type":
-        text = f"{seen.incident.text}, and should return {truth.returned[0]}."
-        return replace(seen, incident=Incident("wrong type", text))
-    if seen.incident:
-        return seen
+    wants = ["a number" if words.startswith("the number") else words for words in truth.returned]
+    if seen.incident and seen.incident.kind in ("changes its input", "global randomness", "not repeatable"):
+        return seen  # these come first; all others may be due to a wrong form
     for case, mine, right, returned, wanted in zip(
-        cases, seen.outputs, truth.outputs, seen.returned, truth.returned, strict=True
-    ):
+        cases, seen.outputs, truth.outputs, seen.returned, wants, strict=False
+    ):  # after an incident there are fewer outputs than cases
         kind = _form(mine, right)
         if kind:
             if len(mine) == len(right) > 1:
                 returned, wanted = (", ".join(describe(p[0]) for p in parts) for parts in (mine, right))
             text = f"For {case.says} your function returns {returned}, and should return {wanted}."
             return replace(seen, incident=Incident(kind, text))
+    if seen.incident and seen.incident.kind == "wrong type":
+        text = f"{seen.incident.text}, and should return {wants[len(seen.outputs)]}."
+        return replace(seen, incident=Incident("wrong type", text))
     return seen
 
 

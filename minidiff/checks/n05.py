@@ -1,6 +1,7 @@
 """The exercises of notebook 05, forward diffusion: 5.1 to 5.4 in its flow, 5.5 to 5.9 at its end.
 
-Sources of the wrong answers are issues of public repositories, `owner/name#number`, and what learners do in a hurry.
+Sources of the wrong answers are issues of public repositories, `owner/name#number`. Those not seen in public yet are
+waiting for the log of unknown answers.
 """
 
 import math
@@ -68,9 +69,7 @@ def step_truth(x, beta, g):  # from the law: a normal with this mean and this st
 
 
 def step_cases(g):
-    beta = round(
-        0.1 + 0.25 * float(torch.rand((), generator=g)), 3
-    )  # never 0.5, where beta and 1 - beta are one number
+    beta = round(0.2 + 0.2 * float(torch.rand((), generator=g)), 3)  # never 0.5, where beta and 1 - beta are one number
     return (
         Case((torch.ones(POINTS, 1, dtype=torch.float32), 0.2, RNG), f"x = 1 ({POINTS} times) and beta = 0.2"),
         Case((cloud(g), beta, RNG), f"100 points around (10, -20) in float64 and beta = {beta}"),
@@ -126,7 +125,7 @@ def forward_step(x, beta, g):
             "Both roots are missing: you blend x and noise with the weights 1 - beta and beta. Weights that add up "
             "to 1 "
             "keep a mean. To keep a variance, the squares of the two factors must add up to 1.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "coefficients exchanged",
@@ -146,20 +145,20 @@ def forward_step(x, beta, g):
             lambda x, beta, g: math.sqrt(1 - beta) * (x + math.sqrt(beta) * normal(x, g)),
             "You add the noise before you shrink, so the noise shrinks too and its variance is (1 - beta) beta. "
             "Shrink x alone, then add.",
-            "learners in a hurry: a bracket too many",
+            "not seen in public yet: a bracket too many",
         ),
         Wrong(
             "a step of the differential equation",
             lambda x, beta, g: (1 - beta / 2) * x + math.sqrt(beta) * normal(x, g),
             "You multiply x by 1 - beta / 2. That is the Euler step of the differential equation, and equals "
             "sqrt(1 - beta) only to first order. The variance grows a little at every step.",
-            "learners who know the continuous-time form",
+            "not seen in public yet: the continuous-time form",
         ),
         Wrong(
             "the sign of x",
             lambda x, beta, g: -math.sqrt(1 - beta) * x + math.sqrt(beta) * normal(x, g),
             "The sign of x is turned around: every step mirrors the cloud at the origin.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "beta taken for a standard deviation",
@@ -179,7 +178,7 @@ def forward_step(x, beta, g):
             "uniform noise from -1 to 1",
             lambda x, beta, g: math.sqrt(1 - beta) * x + math.sqrt(beta) * (2 * flat(x, g) - 1),
             "Your noise is uniform from -1 to 1. Its mean is 0, but its variance is 1/3, and the shape is wrong too.",
-            "learners who mend the mean of `torch.rand`",
+            "not seen in public yet",
         ),
         Wrong(
             "uniform noise of variance 1",
@@ -215,7 +214,7 @@ def forward_step(x, beta, g):
             lambda x, beta, g: math.sqrt(1 - beta) * x + math.sqrt(beta) * normal(x[:1, :1], g),
             "You draw one single number and add it to every point and every axis. The whole cloud moves, and no point "
             "moves against another. Draw noise of the shape of x.",
-            "learners in a hurry: torch.randn(1)",
+            "not seen in public yet: torch.randn(1)",
         ),
     ),
 )
@@ -316,7 +315,7 @@ def jump(x0, k, betas, g):
             "1 minus the product of the betas",
             jumped(lambda k, betas: 1 - betas[:k].prod()),
             "You take 1 minus the product of the betas. First subtract each beta from 1, then multiply.",
-            "learners in a hurry: a bracket in the wrong place",
+            "not seen in public yet: a bracket in the wrong place",
         ),
         Wrong(
             "no root before x0",
@@ -336,7 +335,7 @@ def jump(x0, k, betas, g):
             "no root at all",
             lambda x0, k, betas, g: left_after(k, betas) * x0 + (1 - left_after(k, betas)) * normal(x0, g),
             "Both roots are missing: alpha_bar and 1 - alpha_bar are variances, and you use them as factors.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "1 minus the factor",
@@ -344,7 +343,7 @@ def jump(x0, k, betas, g):
                 math.sqrt(left_after(k, betas)) * x0 + (1 - math.sqrt(left_after(k, betas))) * normal(x0, g)
             ),
             "Your two factors add up to 1. To keep the variance, their squares must.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "the last step alone",
@@ -357,7 +356,7 @@ def jump(x0, k, betas, g):
             "the last beta to the power k",
             jumped(lambda k, betas: (1 - betas[k - 1]) ** k),
             "You take k steps with the last beta. But every step has a beta of its own.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "the sum of the betas",
@@ -365,7 +364,7 @@ def jump(x0, k, betas, g):
             "You subtract the sum of the betas from 1. That holds to first order in small betas only: the factors of "
             "the "
             "steps multiply.",
-            "notebook 05, section 6",
+            "notebook 05, section 7",
         ),
         Wrong(
             "the exponential of the sum",
@@ -373,7 +372,7 @@ def jump(x0, k, betas, g):
             "You take exp(-sum of the betas) for alpha_bar. That is the limit of infinitely many tiny steps. Here "
             "the steps "
             "have a size: multiply 1 - beta.",
-            "learners who know the continuous-time form",
+            "not seen in public yet: the continuous-time form",
         ),
         Wrong(
             "noise of all steps in full",
@@ -381,7 +380,7 @@ def jump(x0, k, betas, g):
                 math.sqrt(left_after(k, betas)) * x0 + math.sqrt(float(betas[:k].sum())) * normal(x0, g)
             ),
             "You add the noise of all steps in full. But later steps shrink the noise of the earlier ones as well.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "exchanged",
@@ -406,7 +405,7 @@ def jump(x0, k, betas, g):
             "the product of all steps",
             jumped(lambda k, betas: left_after(len(betas), betas)),
             "You multiply over all steps of the table, up to the last one, whatever k is.",
-            "learners in a hurry: prod() of the whole table",
+            "not seen in public yet: prod() of the whole table",
         ),
         Wrong(
             "uniform noise from 0 to 1",
@@ -428,7 +427,154 @@ def jump(x0, k, betas, g):
 )
 
 
-# 5.3 cosine_alpha_bar
+# 5.3 betas_for
+
+
+def betas_for(T):
+    scale = 1000 / T
+    return torch.linspace(scale * 1e-4, scale * 0.02, T, dtype=torch.float64)
+
+
+def betas_for_any_sum(T):
+    usual = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    betas = torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
+    return betas * (usual.sum() / betas.sum())
+
+
+def betas_truth(T):  # from the two demands: evenly spaced from 1 part to 200, and a sum of 1000 x 0.01005
+    parts = [1 + 199 * k / (T - 1) for k in range(T)]
+    return torch.tensor([10.05 * part / math.fsum(parts) for part in parts], dtype=torch.float64)
+
+
+def line(first, last, T):
+    return torch.linspace(first, last, T, dtype=torch.float64)
+
+
+def respaced(T):
+    left = torch.cat([torch.ones(1, dtype=torch.float64), (1 - line(1e-4, 0.02, 1000)).cumprod(0)])
+    kept = left[(torch.arange(T + 1) * 1000) // T]
+    return 1 - kept[1:] / kept[:-1]
+
+
+BETAS_FOR = Exercise(
+    id="5.3",
+    name="betas_for",
+    stub='''
+def betas_for(T):
+    """The usual betas for T steps, not 1000: evenly spaced, and scaled to the same sum. Returns (T,), float64."""
+    ...  # your code
+''',
+    solution=betas_for,
+    alternative=betas_for_any_sum,
+    why=(
+        "ln alpha_bar is about minus the sum of the betas. To forget as much in fewer steps, each step must forget "
+        "more:\n"
+        "with T steps instead of 1000, 1000 / T times as much. Below T = 20 the last beta would exceed 1, and a "
+        "schedule\n"
+        "in t instead of k is the better way out."
+    ),
+    truth=betas_truth,
+    cases=lambda g: (Case((50,), "T = 50"), Case((400,), "T = 400")),
+    hints=(
+        "How much is left after k steps depends on the sum of the betas. Fewer betas with the same sum: larger or "
+        "smaller?",
+        "What is the sum of the usual 1000? And that of 50 betas with the same two ends?",
+        "Both ends are multiplied by one number, which depends on T and is 1 at T = 1000.",
+    ),
+    wrong=(
+        Wrong(
+            "not rescaled",
+            lambda T: line(1e-4, 0.02, T),
+            "You keep the two ends from the paper. They belong to 1000 steps: with fewer, much of the data is still "
+            "standing at the end. That is the trap of section 7.",
+            "zoubohao/DenoisingDiffusionProbabilityModel-ddpm-#14",
+        ),
+        Wrong(
+            "T / 1000",
+            lambda T: line(1e-4 * T / 1000, 0.02 * T / 1000, T),
+            "Your scale is upside down: with fewer steps your betas get smaller. Each of fewer steps has to forget "
+            "more.",
+            "zoubohao/DenoisingDiffusionProbabilityModel-ddpm-#14",
+        ),
+        Wrong(
+            "the last beta alone",
+            lambda T: line(1e-4, 0.02 * 1000 / T, T),
+            "You enlarge the last beta only. All of them belong to 1000 steps, so both ends are scaled.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "the first beta alone",
+            lambda T: line(1e-4 * 1000 / T, 0.02, T),
+            "You enlarge the first beta only. All of them belong to 1000 steps, so both ends are scaled.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "the root of the ratio",
+            lambda T: line(1e-4, 0.02, T) * math.sqrt(1000 / T),
+            "You scale by the root of 1000 / T. Betas are variances, and variances add up without roots.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "the square of the ratio",
+            lambda T: line(1e-4, 0.02, T) * (1000 / T) ** 2,
+            "You scale twice: by the square of 1000 / T. The sum of the betas becomes too large.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "always 20 times",
+            lambda T: 20 * line(1e-4, 0.02, T),
+            "You multiply by 20 whatever T is. That is right for T = 50 only.",
+            "notebook 05, section 7",
+        ),
+        Wrong(
+            "every so many steps",
+            lambda T: line(1e-4, 0.02, 1000)[:: 1000 // T][:T].clone(),
+            "You pick every so many of the usual betas. Each of them still forgets as much as one step of 1000.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "the first T",
+            lambda T: line(1e-4, 0.02, 1000)[:T].clone(),
+            "You take the first T of the usual betas. They are the smallest, and forget almost nothing.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "one beta for all steps",
+            lambda T: torch.full((T,), 10.05 / T, dtype=torch.float64),
+            "All your betas are equal. Their sum is right, but they do not grow as the usual ones do.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "not divided by the number of steps",
+            lambda T: line(1e-4, 0.02, T) * 1000,
+            "You multiply by 1000 and do not divide by T. Then betas exceed 1, and no variance can.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "T + 1 betas",
+            lambda T: line(1e-4 * 1000 / T, 0.02 * 1000 / T, T + 1),
+            "You return T + 1 betas. There is one beta for each step, so T of them. (alpha_bar has T + 1 values.)",
+            "off by one",
+        ),
+        Wrong(
+            "backwards",
+            lambda T: line(1e-4 * 1000 / T, 0.02 * 1000 / T, T).flip(0),
+            "Your betas fall. The usual ones grow: the data are first changed gently.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "the same alpha_bar",
+            respaced,
+            "You read alpha_bar off the usual chain at every so many steps. That keeps alpha_bar exactly and is a "
+            "good idea, "
+            "which samplers use. But then the betas are not evenly spaced, which was asked for here.",
+            "DDIM's respacing",
+        ),
+    ),
+)
+
+
+# 5.4 cosine_alpha_bar
 
 
 def cosine_alpha_bar(T):
@@ -467,11 +613,11 @@ def clipped_betas(T):
 
 
 COSINE = Exercise(
-    id="5.3",
+    id="5.4",
     name="cosine_alpha_bar",
     stub='''
 def cosine_alpha_bar(T):
-    """alpha_bar_k of the cosine schedule at the steps k = 0, 1, ..., T, with s = 0.008. Returns (T + 1,), float64."""
+    """alpha_bar_k of the cosine schedule at k = 0, 1, ..., T, with the offset 0.008. Returns (T + 1,), float64."""
     ...  # your code
 ''',
     solution=cosine_alpha_bar,
@@ -505,6 +651,12 @@ def cosine_alpha_bar(T):
             "off by one",
         ),
         Wrong(
+            "k for t",
+            lambda T: cosine_like(T * ticks(T)),
+            "You put the step k where the time t = k / T belongs. So the angle makes many turns.",
+            "not seen in public yet",
+        ),
+        Wrong(
             "T points",
             lambda T: cosine_like(ticks(T, count=T)),
             "You return T values, from linspace with T points. T steps have T + 1 ends: k = 0 counts as well.",
@@ -514,7 +666,7 @@ def cosine_alpha_bar(T):
             "k = 0 is missing",
             lambda T: cosine_like(ticks(T))[1:],
             "You return T values: k = 0, where alpha_bar is 1, is missing.",
-            "Project-MONAI/GenerativeModels#489",
+            "not seen in public yet",
         ),
         Wrong(
             "the last step is missing",
@@ -526,43 +678,43 @@ def cosine_alpha_bar(T):
             "betas",
             lambda T: 1 - cosine_truth(T)[1:] / cosine_truth(T)[:-1],
             "You return betas, one for each step. Asked for is alpha_bar, the product of all 1 - beta so far.",
-            "Project-MONAI/GenerativeModels#489",
+            "not seen in public yet",
         ),
         Wrong(
             "not squared",
             lambda T: cosine_like(ticks(T), power=1.0),
             "You return the cosine itself, which is sqrt(alpha_bar). alpha_bar is its square.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "root instead of square",
             lambda T: cosine_like(ticks(T), power=0.5),
             "You take a root where a square belongs: alpha_bar is the square of the cosine.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "not divided by f(0)",
             without_the_start,
             "You return f(t) and not f(t) / f(0). So alpha_bar does not start at 1, and step 0 would not be the data.",
-            "Project-MONAI/MONAI#8427",
+            "not seen in public yet",
         ),
         Wrong(
             "no offset",
             lambda T: cosine_like(ticks(T), s=0.0),
             "The offset s is missing, so the first betas are too small. With s = 0.008 the angle does not start at 0.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "offset above the line only",
             lambda T: cosine_like(ticks(T), divided=1.0),
             "You add s to the time but do not divide by 1 + s. Then the angle goes beyond a quarter turn at the end.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "offset below the line only",
             lambda T: cosine_like(ticks(T), s=0.0, divided=1.008),
             "You divide by 1 + s but do not add s to the time. Then the angle never reaches a quarter turn.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "a half turn",
@@ -570,25 +722,25 @@ def cosine_alpha_bar(T):
             "Your angle goes up to a half turn, pi, and not to a quarter turn, pi / 2. So alpha_bar falls to 0 at "
             "half time "
             "and rises again.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "a sine",
             lambda T: torch.sin((ticks(T) + 0.008) / 1.008 * math.pi / 2) ** 2,
             "Your values rise. That is a squared sine: the share of noise, and not of signal.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "1 - alpha_bar",
             lambda T: 1 - cosine_truth(T),
             "You return 1 - alpha_bar, the variance of the noise. Asked for is alpha_bar.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "backwards",
             lambda T: cosine_truth(T).flip(0),
             "Your table is upside down: it rises from 0 to 1. In this course step 0 is the data.",
-            "LuChengTHU/dpm-solver#13 (direction of time)",
+            "not seen in public yet",
         ),
         Wrong(
             "betas clipped",
@@ -605,153 +757,6 @@ def cosine_alpha_bar(T):
             "step. "
             "Divide all values by the first one.",
             "Project-MONAI/GenerativeModels#489, Project-MONAI/MONAI#8427",
-        ),
-    ),
-)
-
-
-# 5.4 betas_for
-
-
-def betas_for(T):
-    scale = 1000 / T
-    return torch.linspace(scale * 1e-4, scale * 0.02, T, dtype=torch.float64)
-
-
-def betas_for_any_sum(T):
-    usual = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    betas = torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
-    return betas * (usual.sum() / betas.sum())
-
-
-def betas_truth(T):  # from the two demands: evenly spaced from 1 part to 200, and a sum of 1000 x 0.01005
-    parts = [1 + 199 * k / (T - 1) for k in range(T)]
-    return torch.tensor([10.05 * part / math.fsum(parts) for part in parts], dtype=torch.float64)
-
-
-def line(first, last, T):
-    return torch.linspace(first, last, T, dtype=torch.float64)
-
-
-def respaced(T):
-    left = torch.cat([torch.ones(1, dtype=torch.float64), (1 - line(1e-4, 0.02, 1000)).cumprod(0)])
-    kept = left[(torch.arange(T + 1) * 1000) // T]
-    return 1 - kept[1:] / kept[:-1]
-
-
-BETAS_FOR = Exercise(
-    id="5.4",
-    name="betas_for",
-    stub='''
-def betas_for(T):
-    """The usual betas for T steps, not 1000: evenly spaced, and scaled to the same sum. Returns (T,), float64."""
-    ...  # your code
-''',
-    solution=betas_for,
-    alternative=betas_for_any_sum,
-    why=(
-        "ln alpha_bar is about minus the sum of the betas. To forget as much in fewer steps, each step must forget "
-        "more:\n"
-        "with T steps instead of 1000, 1000 / T times as much. Below T = 20 the last beta would exceed 1, and a "
-        "schedule\n"
-        "in t instead of k is the better way out."
-    ),
-    truth=betas_truth,
-    cases=lambda g: (Case((50,), "T = 50"), Case((400,), "T = 400")),
-    hints=(
-        "How much is left after k steps depends on the sum of the betas. Fewer betas with the same sum: larger or "
-        "smaller?",
-        "What is the sum of the usual 1000? And that of 50 betas with the same two ends?",
-        "Both ends are multiplied by one number, which depends on T and is 1 at T = 1000.",
-    ),
-    wrong=(
-        Wrong(
-            "not rescaled",
-            lambda T: line(1e-4, 0.02, T),
-            "You keep the two ends from the paper. They belong to 1000 steps: with fewer, much of the data is still "
-            "standing at the end. That is the trap of section 6.",
-            "zoubohao/DenoisingDiffusionProbabilityModel-ddpm-#14",
-        ),
-        Wrong(
-            "T / 1000",
-            lambda T: line(1e-4 * T / 1000, 0.02 * T / 1000, T),
-            "Your scale is upside down: with fewer steps your betas get smaller. Each of fewer steps has to forget "
-            "more.",
-            "zoubohao/DenoisingDiffusionProbabilityModel-ddpm-#14",
-        ),
-        Wrong(
-            "the last beta alone",
-            lambda T: line(1e-4, 0.02 * 1000 / T, T),
-            "You enlarge the last beta only. All of them belong to 1000 steps, so both ends are scaled.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "the first beta alone",
-            lambda T: line(1e-4 * 1000 / T, 0.02, T),
-            "You enlarge the first beta only. All of them belong to 1000 steps, so both ends are scaled.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "the root of the ratio",
-            lambda T: line(1e-4, 0.02, T) * math.sqrt(1000 / T),
-            "You scale by the root of 1000 / T. Betas are variances, and variances add up without roots.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "the square of the ratio",
-            lambda T: line(1e-4, 0.02, T) * (1000 / T) ** 2,
-            "You scale twice: by the square of 1000 / T. The sum of the betas becomes too large.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "always 20 times",
-            lambda T: 20 * line(1e-4, 0.02, T),
-            "You multiply by 20 whatever T is. That is right for T = 50 only.",
-            "notebook 05, section 6",
-        ),
-        Wrong(
-            "every so many steps",
-            lambda T: line(1e-4, 0.02, 1000)[:: 1000 // T][:T].clone(),
-            "You pick every so many of the usual betas. Each of them still forgets as much as one step of 1000.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "the first T",
-            lambda T: line(1e-4, 0.02, 1000)[:T].clone(),
-            "You take the first T of the usual betas. They are the smallest, and forget almost nothing.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "one beta for all steps",
-            lambda T: torch.full((T,), 10.05 / T, dtype=torch.float64),
-            "All your betas are equal. Their sum is right, but they do not grow as the usual ones do.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "not divided by the number of steps",
-            lambda T: line(1e-4, 0.02, T) * 1000,
-            "You multiply by 1000 and do not divide by T. Then betas exceed 1, and no variance can.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "T + 1 betas",
-            lambda T: line(1e-4 * 1000 / T, 0.02 * 1000 / T, T + 1),
-            "You return T + 1 betas. There is one beta for each step, so T of them. (alpha_bar has T + 1 values.)",
-            "off by one",
-        ),
-        Wrong(
-            "backwards",
-            lambda T: line(1e-4 * 1000 / T, 0.02 * 1000 / T, T).flip(0),
-            "Your betas fall. The usual ones grow: the data are first changed gently.",
-            "learners in a hurry",
-        ),
-        Wrong(
-            "the same alpha_bar",
-            respaced,
-            "You read alpha_bar off the usual chain at every so many steps. That keeps alpha_bar exactly and is a "
-            "good idea, "
-            "which samplers use. But then the betas are not evenly spaced, which was asked for here.",
-            "DDIM's respacing",
         ),
     ),
 )
@@ -803,44 +808,44 @@ def constant_beta(T, left=0.01):
             "left taken for alpha_bar",
             lambda T, left=0.01: 1 - left ** (1 / T),
             "You take `left` for alpha_bar. But it is the factor of the data, the root of alpha_bar.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "the root on the wrong side",
             lambda T, left=0.01: 1 - left ** (1 / (2 * T)),
             "You take a root of `left` where its square belongs: alpha_bar = left².",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "one step",
             lambda T, left=0.01: 1 - left**2,
             "You return the beta of one single step that leaves this factor: T is nowhere in it.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "1 - beta for beta",
             lambda T, left=0.01: left ** (2 / T),
             "You return 1 - beta, what a step keeps of the variance. (DDPM calls it alpha.) beta is the rest.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "the factor of one step",
             lambda T, left=0.01: left ** (1 / T),
             "You return sqrt(1 - beta), the factor of one step. Asked for is beta.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "first order",
             lambda T, left=0.01: -2 * math.log(left) / T,
             "You take ln(1 - beta) for -beta. That is nearly right for many steps, and wrong for a few. No logarithm "
             "is needed.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "first order, left taken for alpha_bar",
             lambda T, left=0.01: -math.log(left) / T,
             "There are two slips. You take ln(1 - beta) for -beta, and `left` for alpha_bar, though it is its root.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "shared out evenly",
@@ -848,7 +853,7 @@ def constant_beta(T, left=0.01):
             "You share out the loss of variance evenly among the steps. But each step takes its part of what is "
             "left, so "
             "the factors multiply.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "the factor shared out evenly",
@@ -856,19 +861,19 @@ def constant_beta(T, left=0.01):
             "You share out the loss evenly among the steps. But each step takes its part of what is left, so the "
             "factors "
             "multiply.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "left missing a power",
             lambda T, left=0.01: 1 - left ** (T / 2),
             "The exponent is upside down: you raise to T / 2 where you have to undo it, with 2 / T.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "left ignored",
             lambda T, left=0.01: 1 - 0.01 ** (2 / T),
             "You always use 0.01 and ignore the argument `left`.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
     ),
 )
@@ -896,7 +901,7 @@ def coin(x, g):
     return 2.0 * torch.randint(0, 2, x.shape, generator=g) - 1
 
 
-def coin_wrong(name, noise, message, seen="learners in a hurry"):
+def coin_wrong(name, noise, message, seen="not seen in public yet"):
     """A wrong answer whose noise is wrong, and nothing else."""
     return Wrong(
         name, lambda x, beta, g: math.sqrt(1 - beta) * x + math.sqrt(beta) * noise(x, g).to(x.dtype), message, seen
@@ -938,6 +943,11 @@ def coin_step(x, beta, g):
             "a coin of -1/2 and 1/2",
             lambda x, g: coin(x, g) / 2,
             "Your coin shows -1/2 or 1/2. Its variance is 1/4, not 1, so the cloud shrinks.",
+        ),
+        coin_wrong(
+            "a coin of -1 and 0",
+            lambda x, g: torch.randint(-1, 1, x.shape, generator=g),
+            "Your coin shows -1 or 0. `randint` leaves out its upper end.",
         ),
         coin_wrong(
             "-1, 0 or 1",
@@ -1007,7 +1017,7 @@ def coin_step(x, beta, g):
             "no beta",
             lambda x, beta, g: math.sqrt(1 - beta) * x + coin(x, g).to(x.dtype),
             "You add the whole coin, without a factor. Its variance has to be beta.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
     ),
 )
@@ -1042,11 +1052,14 @@ def p_truth(n, g):  # eight angles and a ring: the mixture is not asked, and the
 
 
 def p_numbers(out, n):
-    halves = (2 * out).frac() == 0
+    possible = ((out >= 0) & (out <= 1)).all()
     return {
+        "how often (0 or 1: never or sometimes) an answer is not between 0 and 1": (~possible)
+        .double()
+        .expand(len(out)),
         "the mean p-value": out,
         "the mean of (p - 1/2)²": (out - 0.5) ** 2,
-        "the share of p-values that are 1/2 or 1": halves.double(),
+        "the share of p-values that are 1/2 or 1": ((2 * out).frac() == 0).double(),
     }
 
 
@@ -1065,15 +1078,14 @@ def p_value_of_eight(n, g):
     solution=p_value_of_eight,
     alternative=p_value_of_eight_by_steps,
     why=(
-        "The eight points are still there after fifty steps, but their mean, their variances and all moments up to "
-        "the\n"
-        "seventh in the angle agree with those of a round cloud. The energy distance sees little of what is left, so "
-        "with a\n"
-        "hundred points every p-value is about as likely as any other. Only some thousand points tell."
+        "The eight points are still there after fifty steps, but their mean, their variances and their third moments\n"
+        "are those of noise. The first difference is in fourth moments, and the energy distance sees little of that.\n"
+        "So with a hundred points almost every p-value is as likely as any other."
     ),
     truth=p_truth,
     cases=lambda g: (Case((120, RNG), "n = 120"),),
     view=p_numbers,
+    limit="So few points cannot tell whether your betas are the usual ones: this exercise is about that.",
     calls=45,  # a p-value takes 5 ms: 200 permutations of 240 points
     hints=(
         "You need two clouds of n points: one from the chain, one of pure noise. Which function draws `eight`?",
@@ -1086,10 +1098,10 @@ def p_value_of_eight(n, g):
             lambda n, g: metrics.energy_test(
                 data.eight_gaussians().sample(n, g)[0], torch.randn(n, 2, generator=g), generator=g
             ),
-            "Your p-values are small: the test sees a difference that it cannot see after fifty usual steps. Three "
-            "mistakes do "
-            "that: no step is taken, the noise has beta where its root belongs, or the chain does not shrink.",
-            "learners in a hurry",
+            "Your p-values are small: the test sees a difference that it cannot see after fifty usual steps. "
+            "That happens where no step is taken, where the noise has beta in place of its root, where the chain does "
+            "not shrink, and with other data than the eight Gaussians.",
+            "not seen in public yet",
         ),
         Wrong(
             "one permutation",
@@ -1103,7 +1115,7 @@ def p_value_of_eight(n, g):
             "compared with itself",
             lambda n, g: metrics.energy_test(x := noisy_eight(n, g), x, generator=g),
             "You compare a cloud with itself: p is always 1. The second cloud has to be pure noise.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "uniform noise",
@@ -1154,7 +1166,12 @@ def both(path: GaussianPath, t: Tensor, s: Tensor, r: Tensor):
     return *path.transition(s, r), *path.transition(t, s)
 
 
-def composed_wrong(name, formula, message, seen="learners in a hurry"):
+def chained(first, second):
+    """Two transitions one after the other, given as factor and variance."""
+    return second[0] * first[0], second[0] ** 2 * first[1] + second[1]
+
+
+def composed_wrong(name, formula, message, seen="not seen in public yet"):
     """A wrong answer made of the two right transitions: formula(a, v, b, w) of r -> s and s -> t."""
     return Wrong(name, lambda path, t, s, r: formula(*both(path, t, s, r)), message, seen)
 
@@ -1264,7 +1281,7 @@ def composed(path, t, s, r):
             "You return 1 minus the squared factor as the variance. That holds only on paths with alpha² + sigma² = "
             "1, and not "
             "every path is one.",
-            "learners who know DDPM by heart",
+            "not seen in public yet",
         ),
         Wrong(
             "the ratio upside down",
@@ -1274,16 +1291,16 @@ def composed(path, t, s, r):
         ),
         Wrong(
             "times exchanged",
-            lambda path, t, s, r: composed(path, r, s, t),
+            lambda path, t, s, r: chained(path.transition(r, s), path.transition(s, t)),
             "You call the transitions with the times exchanged. The later time comes first: `path.transition(t, s)` is "
             "s -> t.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "variances of the path",
             lambda path, t, s, r: (path.alpha(t) / path.alpha(r), path.sigma(t) ** 2 - path.sigma(r) ** 2),
             "You subtract the variance at r as it is. It was shrunk on the way, so it counts with the squared factor.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
     ),
 )
@@ -1355,25 +1372,25 @@ def cauchy(n, g):
             "a product",
             lambda n, g: gauss(n, g) * gauss(n, g),
             "You multiply the two normal numbers. The tail of a product is far too light: divide.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "normal numbers",
             gauss,
             "You return normal numbers. Almost none of them lies beyond 4; of Cauchy's, one in six does.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "an angle without pi",
             lambda n, g: torch.tan(uniform(n, g) - 0.5),
             "Your angles run from -1/2 to 1/2, in radians. They have to run over a half turn: pi is missing.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "angles from 0 to 1",
             lambda n, g: torch.tan(uniform(n, g)),
             "You take the tangent of numbers from 0 to 1. They have to be angles that run over a half turn.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "a ratio of uniform numbers",
@@ -1386,7 +1403,7 @@ def cauchy(n, g):
             lambda n, g: (uniform(n, g) - 0.5) / (uniform(n, g) - 0.4999999),
             "You divide uniform numbers. Too few of the results are large and too many lie near 1: divide normal "
             "numbers.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "no negative numbers",
@@ -1394,7 +1411,7 @@ def cauchy(n, g):
             "None of your numbers is negative, and half of them should be. An absolute value does that, and so do "
             "angles "
             "of a quarter turn only.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "the root of a mean of two squares below",
@@ -1426,16 +1443,16 @@ def cauchy(n, g):
             "kept away from 0",
             lambda n, g: gauss(n, g) / gauss(n, g).abs().clamp(min=0.1),
             "You keep the number below the line away from 0. That cuts off the tail.",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
         Wrong(
             "the logistic distribution",
             lambda n, g: torch.logit(uniform(n, g), eps=1e-7),
             "You draw from the logistic distribution. Its tail falls exponentially, Cauchy's as 1 / x².",
-            "learners in a hurry",
+            "not seen in public yet",
         ),
     ),
 )
 
-EXERCISES = (FORWARD_STEP, JUMP, COSINE, BETAS_FOR, CONSTANT_BETA, COIN_STEP, P_VALUE, COMPOSED, CAUCHY)
+EXERCISES = (FORWARD_STEP, JUMP, BETAS_FOR, COSINE, CONSTANT_BETA, COIN_STEP, P_VALUE, COMPOSED, CAUCHY)
 assert all(a.id < b.id for a, b in pairwise(EXERCISES))

@@ -132,7 +132,7 @@ class _Watched:
             return Incident("not repeatable", f"Two calls with {what} give different numbers.")
         if self.random and all(_same(done[0], row) for row in done):
             text = f"For {self.case.says}, all calls give the same numbers, so nothing in them is random."
-            return Incident("no randomness", text, "Draw from g, and do not seed it again.")
+            return Incident("no randomness", text, "Does every call draw new numbers from g?")
         return None
 
 
@@ -238,4 +238,5 @@ def _remarks(answer: Callable, silence: Silence) -> Iterator[str]:
             name for name in dict.fromkeys(read) if isinstance(space.get(name), (Tensor, np.ndarray, float, int, list))
         ]
         if borrowed:
-            yield f"Your function reads {' and '.join(borrowed)} from the notebook, and not from its arguments."
+            names = " and ".join(borrowed)
+            yield f"Your function reads {names} from the notebook. Its arguments should be all it needs."

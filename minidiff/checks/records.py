@@ -54,6 +54,7 @@ class Exercise:
         plainest first. None for an answer that draws nothing: it is compared number by number.
     parts: the names of what is returned, where that is more than one thing.
     calls: how often a random answer is called for each case.
+    limit: what the check cannot see, said after "Right."; empty where there is nothing to say.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Exercise:
     view: Callable[..., dict[str, Tensor]] | None = None
     parts: tuple[str, ...] = ()
     calls: int = 400
+    limit: str = ""
 
 
 @dataclass(frozen=True)

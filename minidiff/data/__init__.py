@@ -13,6 +13,7 @@ Points are `(n, 2)`, images `(N, C, H, W)` in [-1, 1], both float32.
 from minidiff.data.images import Images, digits, to_images
 from minidiff.data.mnist import MIRRORS, MnistUnavailable, find_mnist, mnist, mnist_folders, read_idx
 from minidiff.data.pictures import Pictures, PicturesUnfit, pictures
+from minidiff.data.places import course_file
 from minidiff.data.points import checkerboard, eight_gaussians, moons, pinwheel, rings, swiss_roll, three_gaussians
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Pictures",
     "PicturesUnfit",
     "checkerboard",
+    "course_file",
     "digits",
     "eight_gaussians",
     "find_mnist",

@@ -346,12 +346,14 @@ def notes_of_files(
         if met[kind]
     ]
     if shut:
-        notes.append(f"Left out, since you may not look into them: {len(shut)} folders ({some(map(shown, shut))}).")
+        notes.append(
+            f"Left out, since you may not look into them: {number(shut, 'folder')} ({some(map(shown, shut))})."
+        )
     if passed_over:
         endings = Counter(shown(path.suffix.lower()) or "no ending" for path in passed_over)
         counted = some(f"{ending}: {count}" for ending, count in endings.most_common())
         words = "Left out, since they do not end as pictures do that Pillow reads"
-        notes.append(f"{words}: {len(passed_over)} files ({counted}).")
+        notes.append(f"{words}: {number(passed_over, 'file')} ({counted}).")
     return tuple(notes)
 
 
@@ -363,7 +365,7 @@ def notes_of_set(kept: Sequence[Kept], files: Sequence[Path], labels: Sequence[s
         notes.append(f"There are no labels, since pictures of only one subfolder are used ({shown(used[0])}).")
     lost = [shown(name) for name in subfolders(files) if name not in labels]
     if labels and lost:
-        notes.append(f"No label, since none of their pictures is used: {len(lost)} subfolders ({some(lost)}).")
+        notes.append(f"No label, since none of their pictures is used: {number(lost, 'subfolder')} ({some(lost)}).")
     if labels and {name.lower() for name in labels} <= PARTS:
         names = " and ".join(shown(name) for name in labels)
         notes.append(f"The subfolders {names} are taken for labels. If they are parts of one set, name one of them.")
@@ -385,6 +387,11 @@ def too_few(root: Path, n_kept: int, n_files: int, notes: Sequence[str]) -> str:
         f"{LEAST_TEST} to test on, but {held}. {''.join(f'{note} ' for note in notes)}What to do: add pictures, or "
         "name another folder"
     )
+
+
+def number(things: Sequence[object], word: str) -> str:
+    """How many there are, with their word."""
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def some(names: Iterable[str]) -> str:

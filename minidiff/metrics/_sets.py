@@ -1,8 +1,6 @@
 """What the metrics share: the checks at the door, random splits, and all pairs of samples, tile by tile."""
 
-import math
 from collections.abc import Iterator, Sequence
-from numbers import Real
 
 import torch
 from torch import Tensor
@@ -12,7 +10,6 @@ from minidiff._tensors import check_finite, check_generator, describe, in_double
 
 __all__ = [
     "FLOOR_SPLITS",
-    "check_positive",
     "comparable",
     "pairwise",
     "progress",
@@ -50,12 +47,6 @@ def same_size(samples: Tensor, real_again: Tensor) -> None:
             f"real_again must hold as many samples as samples, {len(samples)}, so that the floor is at the same size, "
             f"but holds {len(real_again)}"
         )
-
-
-def check_positive(value: float, name: str) -> None:
-    """Refuse anything but a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a finite number > 0, but is {value!r}")
 
 
 def shuffles(n: int, count: int, generator: torch.Generator) -> list[Tensor]:

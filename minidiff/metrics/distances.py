@@ -18,11 +18,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from minidiff._tensors import check_whole, noise_like
+from minidiff._tensors import check_number, check_whole, noise_like
 from minidiff.measurement import Measurement
 from minidiff.metrics._sets import (
     FLOOR_SPLITS,
-    check_positive,
     comparable,
     pairwise,
     progress,
@@ -266,7 +265,7 @@ def _gaussian(distances: Tensor, bandwidth: float) -> Tensor:
 
 def _bandwidth(points: Tensor, bandwidth: float | None, generator: torch.Generator) -> float:
     if bandwidth is not None:
-        check_positive(bandwidth, "bandwidth")
+        check_number("bandwidth", bandwidth)
         return bandwidth
     median = median_distance(points, generator=generator)
     if median == 0:

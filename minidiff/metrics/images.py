@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff._tensors import check_finite, check_whole, describe, in_double
-from minidiff.metrics._sets import check_positive
+from minidiff._tensors import check_finite, check_number, check_whole, describe, in_double
 
 __all__ = ["ImageScore", "psnr", "ssim"]
 
@@ -70,7 +69,7 @@ def _score(
         if x.ndim != 4 or x.shape != images.shape or x.numel() == 0:
             shape = "(N, C, H, W)" if images.ndim != 4 or x is images else f"{tuple(images.shape)}, as images has"
             raise ValueError(f"{name} must have shape {shape}, but is {describe(x)}")
-    check_positive(data_range, "data_range")
+    check_number("data_range", data_range)
     images, reference = (in_double(x.detach()) for x in (images, reference))
     grey = reference.mean(dim=(2, 3), keepdim=True).expand_as(reference)
     found, floor = (

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
-import scipy.special
+import scipy  # its parts are loaded when they are used: they take a third of a second
 import torch
 from torch import Tensor
 
@@ -42,8 +40,7 @@ class Grid:
         for (low, high), n in zip(self.bounds, self.cells, strict=True):
             if not -math.inf < low < high < math.inf:
                 raise ValueError(f"bounds must be (low, high), low < high, on each axis, but are {self.bounds}")
-            if not isinstance(n, int) or n < 2:
-                raise ValueError(f"cells must be whole numbers >= 2, but are {self.cells}")
+            check_whole("each number of cells", n, 2)
 
     @property
     def widths(self) -> tuple[float, ...]:
@@ -81,8 +78,7 @@ def boltzmann(potential: Potential, grid: Grid, temperature: float, *, nodes: in
     cell by Gauss-Legendre quadrature with so many points an axis: what a histogram of exact samples tends to.
     """
     check_number("temperature", temperature)
-    if not isinstance(nodes, int) or nodes < 1:
-        raise ValueError(f"nodes must be a whole number >= 1, but is {nodes!r}")
+    check_whole("nodes", nodes)
     places, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(nodes))
     shifts = [places * width / 2 for width in grid.widths]
     shifts = torch.stack(torch.meshgrid(*shifts, indexing="ij"), dim=-1).reshape(-1, len(grid.cells))
@@ -94,7 +90,7 @@ def boltzmann(potential: Potential, grid: Grid, temperature: float, *, nodes: in
 
 def fokker_planck_operator(
     potential: Potential, grid: Grid, *, temperature: float, mobility: float = 1.0
-) -> scipy.sparse.csc_matrix:
+) -> "scipy.sparse.csc_matrix":
     """The matrix L of dp/dt = L p for the density of `overdamped_langevin`, between walls. Notebook 04.
 
     p is a flattened density. Walkers hop between neighbouring cells at the rates of Scharfetter & Gummel 1969,
@@ -121,7 +117,7 @@ def fokker_planck_operator(
 
 
 def evolve(
-    operator: scipy.sparse.spmatrix, p: Tensor, dt: float, steps: int, *, implicitness: float = 1.0
+    operator: "scipy.sparse.spmatrix", p: Tensor, dt: float, steps: int, *, implicitness: float = 1.0
 ) -> Iterator[Tensor]:
     """Solve dp/dt = L p in steps of dt, factorised once. Yields `steps` densities in the shape of p. Notebook 04.
 
@@ -135,9 +131,11 @@ def evolve(
     check_finite(p, "p")
     if p.numel() != operator.shape[0] or bool((p < 0).any()):
         raise ValueError(f"p must hold {operator.shape[0]} densities >= 0, one a cell, but is {describe(p)}")
+    from scipy.sparse.linalg import splu
+
     one = scipy.sparse.identity(operator.shape[0], format="csc")
     # columns are diagonally dominant: the diagonal is a safe pivot, and the order may suit the pattern alone
-    solver = scipy.sparse.linalg.splu(
+    solver = splu(
         (one - implicitness * dt * operator).tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}
     )
     explicit = (one + (1 - implicitness) * dt * operator).tocsr()

@@ -19,7 +19,7 @@ import os
 import sys
 from pathlib import Path
 
-from minidiff.workshop.shell import minidiff_command
+from minidiff._shell import minidiff_command
 
 # The rest is imported by the command that needs it, so that --help is quick and the doctor finds what is missing.
 
@@ -66,16 +66,19 @@ def positive(text: str) -> float:
     return value
 
 
-def folder(text: str) -> Path:
-    """A folder, which need not exist yet."""
+def place(text: str) -> Path:
+    """A file or folder, which need not exist yet; `~` is the reader's home."""
     if not text:
-        raise argparse.ArgumentTypeError("must be a folder, but is empty")
-    return Path(text).expanduser()
+        raise argparse.ArgumentTypeError("must be the path of a file or folder, but is empty")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # Path's word for a user that does not exist
+        raise argparse.ArgumentTypeError(f"must be a path, but is {text!r}, and no user has that home") from error
 
 
 def what_to_learn(text: str) -> str:
     """The name of something that the course trains, or a folder of pictures."""
-    if text in SUBJECTS or Path(text).expanduser().is_dir():
+    if text in SUBJECTS or place(text).is_dir():
         return text
     raise argparse.ArgumentTypeError(
         f"must be one of {', '.join(SUBJECTS)}, or a folder of pictures, but is {text!r}, which is no folder"
@@ -86,7 +89,7 @@ def samples_file(text: str) -> Path:
     """A file that ends in .npz or .png."""
     if not text.lower().endswith((".npz", ".png")):
         raise argparse.ArgumentTypeError(f"must end in .npz (numbers) or .png (a picture), but is {text!r}")
-    return Path(text).expanduser()
+    return place(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,13 +104,13 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("train", help="train a model; cut it off at any moment and go on with --resume")
     about = f"what to learn: {', '.join(SUBJECTS)}, or a folder of pictures, whose subfolders are labels"
     command.add_argument("data", metavar="DATA", type=what_to_learn, help=about)
-    command.add_argument("--out", type=folder, help="the folder of the run (default: runs/DATA)")
+    command.add_argument("--out", type=place, help="the folder of the run (default: runs/DATA)")
     command.add_argument("--size", type=whole, help="own pictures: pixels on a side (default: 32)")
     command.add_argument("--grey", action="store_true", help="own pictures: without colours")
     command.add_argument("--resume", action="store_true", help="go on with the training in the folder, if there is one")
     length = command.add_mutually_exclusive_group()
     length.add_argument("--steps", type=whole, help="how many steps; with --resume, go on to these")
-    length.add_argument("--minutes", type=positive, help="as many steps as fit into these minutes")
+    length.add_argument("--minutes", type=positive, help="as many steps as fit into these minutes, all in all")
     command.add_argument("--batch", type=whole, help="samples in a batch, those of all workers together")
     command.add_argument("--lr", type=positive, help="the largest learning rate")
     command.add_argument("--seed", type=from_zero, help="the same seed gives the same network (default: 0)")
@@ -122,7 +125,8 @@ def parser() -> argparse.ArgumentParser:
         ("evaluate", "how far are a model's samples from real ones?", run_evaluate),
     ]:
         command = commands.add_parser(name, help=purpose)
-        command.add_argument("--checkpoint", required=True, help="the folder of a run, or a shipped one: mnist-ddpm")
+        about = "the folder of a run, or one that comes with the course: mnist-ddpm"
+        command.add_argument("--checkpoint", type=place, required=True, help=about)
         command.add_argument("--n", type=whole, default=64 if name == "sample" else None, help="how many samples")
         command.add_argument("--steps", type=whole, default=50, help="steps of the sampler (default: 50)")
         command.add_argument("--sampler", choices=SAMPLERS, default="ancestral", help="default: ancestral")
@@ -140,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
         else:
             command.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     command = commands.add_parser("progress", help="which exercises are right, and which are left?")
+    command.add_argument("--out", type=place, help="where to write the page (default: where progress is noted)")
     command.add_argument("--no-browser", action="store_true", help="write the page, and do not open it")
     command.set_defaults(run=run_progress)
     return top
@@ -154,9 +159,9 @@ def run_doctor(options: argparse.Namespace) -> int:
 def run_progress(options: argparse.Namespace) -> int:
     import webbrowser
 
-    from minidiff.checks.progress import write_progress
+    from minidiff.checks.progress import folder, write_progress
 
-    page = write_progress()
+    page = write_progress(options.out or folder() / "progress.html").absolute()
     print(page)
     if not options.no_browser and not webbrowser.open(page.as_uri()):
         complain("no browser could be opened: open the file above in one")
@@ -170,14 +175,18 @@ def run_train(options: argparse.Namespace) -> int:
     from minidiff.workshop.workers import LeadGaveUp, Refused, WorkerLost, local_device
 
     lead = os.environ.get("RANK", "0") == "0"  # of several workers, one speaks
-    own = options.data not in known
-    if not own and (options.size or options.grey):
-        raise Refused(f"--size and --grey are for folders of pictures, not for {options.data}")
     device = local_device(options.device)
-    subject = of_pictures(options.data, size=options.size or 32, grey=options.grey) if own else known[options.data]
+    if options.data in known:
+        if options.size or options.grey:
+            raise Refused(f"--size and --grey are for folders of pictures, not for {options.data}")
+        subject = known[options.data]
+    else:
+        subject = of_pictures(options.data, size=options.size or 32, grey=options.grey)
     for note in subject.notes if lead else ():
         print(note, file=sys.stderr)
-    out = options.out or Path("runs") / Path(options.data).expanduser().absolute().name
+    out = options.out or Path("runs") / Path(subject.recipe.source or options.data).name
+    if subject.recipe.source and out.absolute().is_relative_to(subject.recipe.source):
+        raise Refused(f"--out must lie outside of the folder of pictures, {options.data}, but is {out}")
     wish = Wish(options.steps, options.minutes, options.batch, options.lr, options.seed, options.precision)
     how = {"device": device, "resume": options.resume, "compiled": options.compile}
     try:
@@ -311,12 +320,24 @@ def foreseen(error: Exception) -> int | None:
         complain(line)
         return WRONG
     if isinstance(error, MemoryError) or "allocate memory" in line or "out of memory" in line:
-        return complain("not enough memory: choose a smaller --batch or --n")
+        return complain("not enough memory: choose smaller numbers (--batch, --n), or fewer or smaller pictures")
     if isinstance(error, OSError) and error.errno in CURES:
         place = f" ({error.filename})" if error.filename else ""
         return complain(f"{error.strerror or line}{place}: {CURES[error.errno]}")
     said = (MnistUnavailable, PicturesUnfit, FolderInUse, Damaged, WorkerLost, FloatingPointError, OSError)
     return complain(line) if isinstance(error, said) else None
+
+
+def wrong_environment() -> str:
+    """What is wrong with the environment variables that minidiff reads, or nothing."""
+    shift, data = os.environ.get("MINIDIFF_SEED", "0"), os.environ.get("MINIDIFF_DATA", "")
+    if not shift.isdecimal():
+        return f"MINIDIFF_SEED must be a whole number >= 0, but is {shift!r}"
+    try:
+        Path(data).expanduser()
+    except RuntimeError:
+        return f"MINIDIFF_DATA must be the path of a folder, but is {data!r}, and no user has that home"
+    return ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -325,9 +346,9 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
-    shift = os.environ.get("MINIDIFF_SEED", "0")
-    if options.command != "doctor" and not shift.isdecimal():
-        complain(f"MINIDIFF_SEED must be a whole number >= 0, but is {shift!r}")
+    wrong = "" if options.command == "doctor" else wrong_environment()  # the doctor says it, with a cure
+    if wrong:
+        complain(wrong)
         return WRONG
     try:
         return options.run(options)

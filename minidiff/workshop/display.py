@@ -109,6 +109,7 @@ def picture_of(x: Tensor) -> bytes:
 
 
 def picture_name(step: int) -> str:
+    """The file that shows what the model drew at a step."""
     return f"samples-{step:06d}.png"
 
 

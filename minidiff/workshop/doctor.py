@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import torch
 
 import minidiff
-from minidiff.workshop.shell import command, minidiff_command, python_here
+from minidiff._shell import command, minidiff_command, python_here
 
 __all__ = ["Fact", "Note", "Problem", "Report", "doctor", "examine", "show", "to_json"]
 

@@ -109,6 +109,11 @@ def check_points(n: int) -> None:
 
 def check_images(n: int, held_out: int, features: int) -> None:
     """Refuse a number of images that cannot be measured, before they are drawn."""
+    if held_out < 2 * (features + 1):
+        raise Refused(
+            f"the data must hold at least {2 * (features + 1)} images that no training sees, to be measured by, but "
+            f"hold {held_out}"
+        )
     if not features < n <= held_out // 2:
         raise Refused(
             f"--n must lie between {features + 1}, one more than the features, and {held_out // 2}, half the "
@@ -149,7 +154,8 @@ def answers(net: nn.Module, x: Tensor, log_snr: Tensor | None = None) -> Tensor:
     """The class that a classifier sees in each image, (N,). log_snr: (N,), for a classifier of noisy images."""
     told = [x] if log_snr is None else [x, log_snr]
     parts = zip(*(each.split(FEATURE_CHUNK) for each in told), strict=True)
-    return torch.cat([net(*part).argmax(dim=1) for part in parts])
+    device = next(net.parameters()).device
+    return torch.cat([net(*(each.to(device) for each in part)).argmax(dim=1).cpu() for part in parts])
 
 
 def share(right: Tensor) -> float:

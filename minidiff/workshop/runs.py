@@ -5,7 +5,7 @@ A folder holds
     weights.safetensors     the moving average of the weights, for use
     card.json               what they are: architecture, recipe, steps, seconds, hardware
     state.safetensors       everything that the next step depends on; state-before.safetensors the one before
-    log.jsonl               a line for each report: step, loss, gradient norm, learning rate, samples per second
+    log.jsonl               a line for each report: step, loss, gradient norm, learning rate, speed, threads
     samples-*.png           what the model drew at each quarter of the training
 
 Batch i and its noise follow from the seed and from i, so a training that was cut off ends, on one thread, with the very
@@ -27,11 +27,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from minidiff.checkpoints import NEW_CARD, WEIGHTS, Damaged, folder_of, load_weights, read_card, save_weights
+from minidiff._shell import command
+from minidiff.checkpoints import (
+    CARD,
+    NEW_CARD,
+    WEIGHTS,
+    Damaged,
+    fill,
+    folder_of,
+    read_card,
+    read_weights,
+    save_weights,
+)
 from minidiff.data import Images
 from minidiff.training import EMA, Batch, TrainStep, faster_dtype, train
 from minidiff.workshop.display import LOG, Display, draw, picture_name, say, trim_log, write_log
-from minidiff.workshop.pace import Plan, Threads, candidates, falling, until
+from minidiff.workshop.pace import Plan, Threads, candidates, falling, threads_put_back, until
 from minidiff.workshop.snapshots import (
     Snapshot,
     Training,
@@ -53,9 +64,10 @@ REPORT_EVERY = 10  # steps between two looks at the loss: a GPU is not waited fo
 SAVE_SECONDS = 60.0
 EXPLODED = 5.0  # a network that predicts nothing has a loss of about 1, for data of unit variance
 RECENT = 5  # reports whose median must stay below that: a single one may stand out in a healthy training
+PACES = 3  # reports whose median is the pace of today, since one of them may hold slow steps on trial
 MEASURED_IMAGES = 64  # on fewer the two precisions are too close to tell apart
 MEASURED_SECONDS = 2.0
-ENDLESS = 10**9  # batches, where the plan says when to stop
+KEPT = 0.95  # of the minutes that were promised: a training that has used so many is complete
 
 
 class Wish(NamedTuple):
@@ -76,7 +88,8 @@ ASKED_BY = {  # what a person says to set a part of the recipe
 
 
 class Run(NamedTuple):
-    """A training on its way. record: what a snapshot holds beside the tensors."""
+    """A training on its way. record: what a snapshot holds beside the tensors. begun: by the clock of `perf_counter`,
+    as if nothing had ever cut it off."""
 
     folder: Path
     subject: Subject
@@ -85,10 +98,25 @@ class Run(NamedTuple):
     training: Training
     record: dict[str, Any]
     workers: Workers
+    begun: float
 
     @property
     def step(self) -> int:
         return self.record["step"]
+
+    @property
+    def complete(self) -> bool:
+        return self.step >= self.plan.total
+
+    def seconds_left(self) -> float:
+        """Of the minutes promised, without what the last picture will take."""
+        return self.begun + 60 * self.recipe.minutes - self.record.get("drawing", 0.0) - time.perf_counter()
+
+    def quarter(self) -> int:
+        """How many quarters are done: of the time that was promised, or else of the steps."""
+        if self.recipe.minutes is not None:
+            return min(4, int(4 * self.record["seconds"] / (60 * self.recipe.minutes)))
+        return 4 * self.step // self.plan.total
 
 
 def assembled(recipe: Recipe, plan: Plan, device: torch.device) -> Training:
@@ -102,14 +130,18 @@ def assembled(recipe: Recipe, plan: Plan, device: torch.device) -> Training:
     return Training(net, EMA(net, recipe.decay), optimizer, schedule, recipe.noise(device=device))
 
 
+def first_plan(recipe: Recipe) -> Plan:
+    """The plan of a training before its first step: progress begins where a learning rate has warmed up."""
+    return Plan(recipe.steps, recipe.warmup if recipe.falls else 0)
+
+
 def training_steps(run: Run, train_set: Images | None, *, compiled: bool = False) -> Iterator[TrainStep]:
     """The steps of a training from where it stands. train_set: on the device; None for points."""
     recipe, training, workers = run.recipe, run.training, run.workers
     device = next(training.net.parameters()).device
-    data: Iterator[Batch] = training_batches(
-        run.subject, recipe, train_set, device, start=run.step, stop=ENDLESS if recipe.minutes else run.plan.total
-    )
-    data = until(run.plan, data, run.step)
+    alone_on_time = run.seconds_left if recipe.minutes is not None and workers.count == 1 else None
+    data = training_batches(run.subject, recipe, train_set, device, start=run.step)
+    data = until(run.plan, data, run.step, alone_on_time)
     if device.type == "cpu":
         data = Threads(candidates(torch.get_num_threads())).watch(data)
     net = workers.replicated(training.net)
@@ -152,48 +184,41 @@ def starting_point(
         begun = time.perf_counter()
         recipe = new_recipe(subject, wish, train_set, device, count)
         blank = {"step": 0, "seconds": time.perf_counter() - begun, "losses": [], "device": device.type}
-        return Snapshot({}, {"recipe": recipe.record(), "plan": [[0, recipe.steps]], **blank})
-    record = snapshot.record
-    recipe, step = recipe_of(record), record["step"]
-    plan = Plan(recipe.steps, record.get("plan", ()))
-    same = ("subject", "source", "shape")
-    if any(getattr(subject.recipe, name) != getattr(recipe, name) for name in same):
-        raise Refused(
-            f"{folder} holds a training of {told(recipe)}, not of {told(subject.recipe)}: choose another folder"
-        )
+        return Snapshot({}, {"recipe": recipe.record(), "plan": first_plan(recipe).record(), **blank})
+    recipe, plan, step = recipe_of(snapshot.record), plan_of(snapshot), snapshot.record["step"]
+    check_same(folder, subject.recipe, recipe)
     if not resume:
         raise Refused(
             f"{folder} holds a training at step {step} of {plan.total}: add --resume to go on with it, "
             "or choose another folder"
         )
     wanted = {**wish._asdict(), "seed_shift": seed_shift()}
-    for name, command in ASKED_BY.items():
+    for name, option in ASKED_BY.items():
         if wanted[name] is not None and wanted[name] != getattr(recipe, name):
             raise Refused(
-                f"{command} must be {getattr(recipe, name)}, as when the training in {folder} began, but is "
+                f"{option} must be {getattr(recipe, name)}, as when the training in {folder} began, but is "
                 f"{wanted[name]}: leave it out, or choose another folder"
             )
-    recipe, plan = prolonged(recipe, plan, step, wish, folder)
-    return snapshot._replace(record={**record, "recipe": recipe.record(), "plan": plan.changes})
+    recipe = prolonged(folder, recipe, plan, step, wish)
+    return snapshot._replace(record={**snapshot.record, "recipe": recipe.record(), "plan": plan.record()})
 
 
-def prolonged(recipe: Recipe, plan: Plan, step: int, wish: Wish, folder: Path) -> tuple[Recipe, Plan]:
-    """The recipe and the plan of a training that is asked for more steps or minutes than when it began."""
-    asked = wish.steps or wish.minutes
-    if asked is None or wish.minutes == recipe.minutes is not None or (wish.steps == plan.total and not recipe.minutes):
-        return recipe, plan
-    command, before = ("--steps", plan.total) if wish.steps else ("--minutes", recipe.minutes)
-    if recipe.falls:
+def plan_of(snapshot: Snapshot) -> Plan:
+    """The plan of a snapshot. One from the first edition has none: its number of steps was fixed."""
+    if "plan" in snapshot.record:
+        return Plan(*snapshot.record["plan"])
+    return first_plan(recipe_of(snapshot.record))
+
+
+def check_same(folder: Path, asked: Recipe, held: Recipe) -> None:
+    """Refuse to go on with a training of something else."""
+    if any(getattr(asked, name) != getattr(held, name) for name in ("subject", "source", "shape")):
+        raise Refused(f"{folder} holds a training of {told(held)}, not of {told(asked)}: choose another folder")
+    if held.source is not None and asked.classes != held.classes:
         raise Refused(
-            f"{command} must be {before if before is not None else 'left out'}, as when the training in {folder} "
-            f"began, since its learning rate falls to 0 at the end, but is {asked:g}: choose another folder"
+            f"{held.source} must hold pictures of {held.classes} labels, as when the training in {folder} began, but "
+            f"holds {asked.classes}: choose another folder for a new training"
         )
-    if wish.steps is not None and wish.steps < step:
-        raise Refused(f"--steps must be at least {step}, which are made, but is {wish.steps}")
-    changed = replace(recipe, steps=wish.steps or recipe.steps, minutes=wish.minutes)
-    if wish.steps is not None:
-        return changed, Plan(recipe.steps, [*plan.changes, (step, wish.steps)])
-    return changed, plan
 
 
 def told(recipe: Recipe) -> str:
@@ -202,14 +227,35 @@ def told(recipe: Recipe) -> str:
     return f"the pictures in {recipe.source}, {shape}" if recipe.source else recipe.subject
 
 
+def prolonged(folder: Path, recipe: Recipe, plan: Plan, step: int, wish: Wish) -> Recipe:
+    """The recipe of a training that is asked for other steps or minutes than when it began. Changes the plan."""
+    before = (None, recipe.minutes) if recipe.minutes is not None else (plan.total, None)
+    asked = (wish.steps, wish.minutes)
+    if asked in (before, (None, None)):
+        return recipe
+    if recipe.falls:
+        option, value = ("--steps", wish.steps) if wish.steps is not None else ("--minutes", wish.minutes)
+        was = before[0] if wish.steps is not None else before[1]
+        raise Refused(
+            f"{option} must be {'left out' if was is None else f'{was:g}'}, as when the training in {folder} began, "
+            f"since its learning rate falls to 0 at the end, but is {value:g}: choose another folder"
+        )
+    if wish.steps is None:
+        return replace(recipe, minutes=wish.minutes)
+    if wish.steps < step:
+        raise Refused(f"--steps must be at least {step}, since so many are made in {folder}, but is {wish.steps}")
+    plan.change(step, wish.steps)
+    return replace(recipe, steps=wish.steps, minutes=None)
+
+
 def new_recipe(subject: Subject, wish: Wish, train_set: Images | None, device: torch.device, count: int) -> Recipe:
     """Fill in what was not asked for: by the subject's defaults, and by measuring this machine."""
-    usual = subject.recipe
+    usual, start = subject.recipe, time.perf_counter()
     steps = wish.steps or usual.steps
     recipe = replace(
         usual,
         steps=steps,
-        batch_size=wish.batch_size or usual.batch_size,
+        batch_size=wish.batch_size or max(count, usual.batch_size // count * count),
         learning_rate=wish.learning_rate or usual.learning_rate,
         warmup=min(usual.warmup, steps // 10),
         seed=wish.seed or 0,
@@ -224,21 +270,28 @@ def new_recipe(subject: Subject, wish: Wish, train_set: Images | None, device: t
         )
     if train_set is not None and wish.precision is None:
         say("measuring which precision is faster here")
-        few = Batch(*(part[:MEASURED_IMAGES] for part in train_set))
-        loss = recipe.loss()
-        dtype = faster_dtype(recipe.network().to(device), few.x0, lambda net, _, source: loss(net, few, source))
-        recipe = replace(recipe, precision=str(dtype).removeprefix("torch."))
+        recipe = replace(recipe, precision=faster_precision(recipe, train_set, device))
     if wish.minutes is not None:
         seconds = seconds_per_step(subject, recipe, train_set, device, count)
-        planned = max(REPORT_EVERY, round(60 * wish.minutes / seconds))
+        left = max(0.0, 60 * wish.minutes - (time.perf_counter() - start))
+        planned = max(REPORT_EVERY, round(left / seconds))
         recipe = replace(recipe, steps=planned, warmup=min(usual.warmup, planned // 10))
-        say(f"{wish.minutes:g} minutes are about {planned} steps of {seconds:.3g} s here")
+        say(f"of {wish.minutes:g} minutes {left:.0f} seconds are left, about {planned} steps of {seconds:.3g} s")
     return recipe
 
 
 def check_batch(recipe: Recipe, count: int) -> None:
+    """Refuse a batch that cannot be shared out evenly."""
     if recipe.batch_size % count:
         raise Refused(f"--batch must be a multiple of the {count} workers, but is {recipe.batch_size}")
+
+
+def faster_precision(recipe: Recipe, train_set: Images, device: torch.device) -> str:
+    """Measure in which precision the network learns faster."""
+    few = Batch(train_set.x[:MEASURED_IMAGES], train_set.y[:MEASURED_IMAGES] if recipe.classes else None)
+    loss = recipe.loss()
+    dtype = faster_dtype(recipe.network().to(device), few.x0, lambda net, _, source: loss(net, few, source))
+    return str(dtype).removeprefix("torch.")
 
 
 def seconds_per_step(
@@ -246,15 +299,15 @@ def seconds_per_step(
 ) -> float:
     """Measure for two seconds what a step takes, on a training that is thrown away."""
     alike = replace(recipe, batch_size=recipe.batch_size // count, minutes=None)
-    plan = Plan(alike.steps)
-    run = Run(Path(), subject, alike, plan, assembled(alike, plan, device), {"step": 0}, Workers())
-    steps = training_steps(run, train_set)
-    before = after = next(steps)  # the first steps are slower
-    start = time.perf_counter()
-    while time.perf_counter() - start < MEASURED_SECONDS and (report := next(steps, None)):
-        after = report
-    steps.close()
-    return (time.perf_counter() - start) / max(1, after.step - before.step)
+    plan = first_plan(alike)
+    run = Run(Path(), subject, alike, plan, assembled(alike, plan, device), {"step": 0}, Workers(), 0.0)
+    with threads_put_back():
+        steps = training_steps(run, train_set)
+        first = last = next(steps).step  # the first steps are slower
+        start = time.perf_counter()
+        while time.perf_counter() - start < MEASURED_SECONDS and (report := next(steps, None)):
+            last = report.step
+    return (time.perf_counter() - start) / max(1, last - first)
 
 
 def seed_shift() -> str:
@@ -265,13 +318,18 @@ def seed_shift() -> str:
 def load_run(place: str | Path) -> tuple[nn.Module, Recipe]:
     """The network in a folder (or one that comes with the course, by name), ready to use, and its recipe.
 
-    Raises Refused where the card does not say what it is, and as `checkpoints.load_weights` does.
+    Cards of the first edition, which tell the data set and not the architecture, are read too. Raises Refused where the
+    card does not say what it is, and as `checkpoints.load_weights` does.
     """
     folder = folder_of(place)
-    recipe = recipe_of(read_card(folder))
-    net = recipe.network().eval().requires_grad_(False)
-    load_weights(folder, net)
-    return net, recipe
+    content, card = read_weights(folder)
+    try:
+        recipe = recipe_of(card)
+        net = recipe.network()
+    except ValueError as error:
+        raise Refused(f"{folder / CARD} does not say which network it is: {error}") from error
+    fill(net, content, folder)
+    return net.eval().requires_grad_(False), recipe
 
 
 # The run
@@ -292,10 +350,11 @@ def train_in(
     Ctrl-C and SIGTERM end it after the next report, with everything saved. Raises FloatingPointError where the loss is
     no longer finite or explodes, WorkerLost where another worker has gone: the last snapshot then stands.
     """
-    train_set = None if subject.points else Images(*(part.to(device) for part in subject.images("train")))
+    train_set = subject.training_set(device)
     with contextlib.ExitStack() as stack:
         workers = stack.enter_context(joined(device))
         stop = stack.enter_context(stopping())  # from here on, since what is imported may swallow a KeyboardInterrupt
+        stack.enter_context(threads_put_back())
 
         def first() -> bytes:
             if folder.exists() and not folder.is_dir():
@@ -305,32 +364,36 @@ def train_in(
             return to_bytes(starting_point(folder, subject, wish, **how))
 
         snapshot = from_bytes(workers.from_lead(first))
-        record, recipe = snapshot.record, recipe_of(snapshot.record)
-        check_batch(recipe, workers.count)
-        plan = Plan(recipe.steps, record.get("plan", ()))
-        record |= {"recipe": recipe.record(), "plan": plan.changes}
-        run = Run(folder, subject, recipe, plan, assembled(recipe, plan, device), record, workers)
-        if snapshot.tensors:
-            restore(run.training, on_device(snapshot, recipe, device, workers))
-        elif workers.lead:
-            save_snapshot(folder, snapshot_of(run.training, record))  # from now on the recipe stands
-        record["device"] = device.type
+        run = begun(folder, subject, snapshot, device, workers)
         if workers.lead:
             trim_log(folder, run.step)
             complete_folder(run)
-        if run.step >= plan.total and not time_is_left(run):
+        if run.complete and not time_is_left(run):
             if workers.lead:
                 say(f"the training in {folder} is complete: all {run.step} steps are made")
-            return "result" in read_card(folder) or finished(run)
-        if run.step >= plan.total:
-            plan.changes.append((run.step, run.step + REPORT_EVERY))  # from there on the clock plans
+            return finished(run)
+        if run.complete:
+            run.plan.change(run.step, run.step + REPORT_EVERY)  # from there on the clock plans
         return run_to_its_end(run, training_steps(run, train_set, compiled=compiled), stop, save_seconds)
+
+
+def begun(folder: Path, subject: Subject, snapshot: Snapshot, device: torch.device, workers: Workers) -> Run:
+    """A training as its snapshot says; one without tensors stands before its first step."""
+    recipe, plan, record = recipe_of(snapshot.record), plan_of(snapshot), {**snapshot.record, "device": device.type}
+    check_batch(recipe, workers.count)
+    training = assembled(recipe, plan, device)
+    if snapshot.tensors:
+        restore(training, on_device(snapshot, recipe, device, workers))
+    elif workers.lead:
+        save_snapshot(folder, snapshot_of(training, record))  # from now on the recipe stands
+    start = time.perf_counter() - record["seconds"]
+    return Run(folder, subject, recipe, plan, training, record, workers, start)
 
 
 def time_is_left(run: Run) -> bool:
     """Whether a promise of minutes was made that is longer than what has been used."""
     minutes = run.recipe.minutes
-    return minutes is not None and not run.recipe.falls and run.record["seconds"] < 0.95 * 60 * minutes
+    return minutes is not None and not run.recipe.falls and run.record["seconds"] < KEPT * 60 * minutes
 
 
 def on_device(snapshot: Snapshot, recipe: Recipe, device: torch.device, workers: Workers) -> Snapshot:
@@ -346,60 +409,67 @@ def on_device(snapshot: Snapshot, recipe: Recipe, device: torch.device, workers:
 
 
 def complete_folder(run: Run) -> None:
-    """Write again what the snapshot is ahead of, where a run was cut off between two files or one was damaged."""
+    """Write again what the snapshot is ahead of, where a run was cut off between two files, one was damaged, or the
+    card is one of the first edition."""
     put_in_place(run.folder)
     if run.step == 0:
         return
     try:
-        card = read_card(run.folder)
-        made = card.get("steps made", card["recipe"].get("steps made"))  # there, in a card of the first edition
-    except (OSError, Damaged, KeyError):
+        made = read_card(run.folder).get("steps made")
+    except (OSError, Damaged):
         made = None
     if made != run.step or (run.folder / NEW_CARD).exists():
         save_for_use(run)
-    if run.step == run.plan.total and not (run.folder / picture_name(run.step)).exists():
+    if run.complete and not (run.folder / picture_name(run.step)).exists():
         draw(run.folder, run.training, run.recipe, run.step)
 
 
 def run_to_its_end(run: Run, steps: Iterator[TrainStep], stop: threading.Event, save_seconds: float) -> bool:
     """Make the steps, and keep the folder and the person in front of it up to date. Returns whether all were made."""
     recipe, plan, record, workers = run.recipe, run.plan, run.record, run.workers
-    begun, last_save = time.perf_counter() - record["seconds"], time.perf_counter()
-    mark, drawing = time.perf_counter(), 0.0  # what the lead writes and draws does not count as training
+    paces, quarter, saved_at = [], run.quarter(), time.perf_counter()
+    mark = time.perf_counter()  # what the lead writes and draws does not count as training
     with Display(plan, run.step, shown=workers.lead) as display, lost_is_said():
         for report in steps:
             loss, now = workers.mean(report.loss), time.perf_counter()
-            per_step = workers.mean((now - mark) / (report.step - run.step))
-            quarter = int(4 * plan.progress(report.step)) > int(4 * plan.progress(run.step))
-            record |= {"step": report.step, "seconds": now - begun, "losses": [*record["losses"], loss][-RECENT:]}
+            paces = [*paces, (now - mark) / (report.step - run.step)][-PACES:]
+            record |= {"step": report.step, "seconds": now - run.begun, "losses": [*record["losses"], loss][-RECENT:]}
             check_loss(report.step, record["losses"])
-            if recipe.minutes is not None:
-                left = 60 * recipe.minutes - workers.mean(record["seconds"] + drawing)
-                plan.keep(report.step, left, per_step)
-            stopped = workers.any(stop.is_set())
-            must = stopped or report.step >= plan.total
+            if recipe.minutes is not None and report.step % REPORT_EVERY == 0:  # after any other there are no batches
+                left, pace = workers.of_lead(run.seconds_left()), workers.of_lead(statistics.median(paces))
+                plan.keep(report.step, left, pace)
+            record["plan"] = plan.record()
+            last = workers.any(stop.is_set()) or run.complete
             if workers.lead:
-                with room_or_go_on(run.folder, report.step, must=must):
-                    write_log(run.folder, report, loss, run.training, recipe.batch_size / per_step, now - begun)
-                    if must or quarter or now - last_save > save_seconds:
-                        last_save = now
+                speed, before = recipe.batch_size / paces[-1], quarter
+                quarter = max(quarter, run.quarter())
+                with room_or_go_on(run.folder, report.step, must=last):
+                    write_log(run.folder, report, loss, run.training, speed, record["seconds"])
+                    if not last and (quarter > before or now - saved_at > save_seconds):
+                        saved_at = now
                         save(run)
-                    if quarter or report.step >= plan.total:
-                        before = time.perf_counter()
+                    if not last and quarter > before:
                         draw(run.folder, run.training, recipe, report.step)
-                        drawing = time.perf_counter() - before
-                display.show(report.step, loss, recipe.batch_size / per_step)
-            if must:
+                        record["drawing"] = time.perf_counter() - now
+                display.show(report.step, loss, speed)
+            if last:
                 break
             mark = time.perf_counter()
-    return finished(run) if run.step >= plan.total else False
+    if workers.lead:
+        with room_or_go_on(run.folder, run.step, must=True):
+            record["plan"] = plan.record()  # the clock may have ended it after the last report
+            save(run)
+            if run.complete:
+                draw(run.folder, run.training, recipe, run.step)
+    return run.complete and finished(run)
 
 
 def finished(run: Run) -> bool:
     """Measure what comes with the course, once it is made, and write it into its card."""
-    if run.workers.lead and run.subject.result is not None:
+    measure = run.subject.result if run.workers.lead else None
+    if measure is not None and "result" not in read_card(run.folder):
         say("measuring what it has learned")
-        save_for_use(run, result=run.subject.result(run.training.ema.net, run.recipe))
+        save_for_use(run, measure(run.training.ema.net, run.recipe))
     return True
 
 
@@ -419,11 +489,10 @@ def room_or_go_on(folder: Path, step: int, *, must: bool) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        why = error.strerror or str(error)
         if must:
-            raise OSError(
-                f"could not save step {step} ({error.strerror}): the last good state stands in {folder}"
-            ) from error
-        say(f"could not save at step {step} ({error.strerror}): make room in {folder}; training goes on")
+            raise OSError(f"could not save step {step} ({why}): the last good state stands in {folder}") from error
+        say(f"could not save at step {step} ({why}): make room in {folder}; training goes on")
 
 
 def save(run: Run) -> None:
@@ -438,14 +507,15 @@ def save(run: Run) -> None:
     save_for_use(run)
 
 
-def save_for_use(run: Run, **more: Any) -> None:
-    """Write the moving average of the weights, and the card."""
-    save_weights(run.folder, run.training.ema.net, {**card_of(run), **more})
+def save_for_use(run: Run, result: dict[str, Any] | None = None) -> None:
+    """Write the moving average of the weights, and the card, with what was measured of them."""
+    card = card_of(run) if result is None else {**card_of(run), "result": result}
+    save_weights(run.folder, run.training.ema.net, card)
 
 
 def card_of(run: Run) -> dict[str, Any]:
     """What the weights are. Nothing but the card is needed to load them, nor to train them again."""
-    recipe, device = run.recipe, next(run.training.net.parameters()).device
+    recipe, device = replace(run.recipe, steps=run.plan.total), next(run.training.net.parameters()).device
     record = recipe.record()
     return {
         "command": command_of(recipe),
@@ -461,11 +531,11 @@ def card_of(run: Run) -> dict[str, Any]:
 
 def command_of(recipe: Recipe) -> str:
     """What makes it again."""
-    what = recipe.source or recipe.subject
-    return (
-        f"python -m minidiff train {what} --steps {recipe.steps} --batch {recipe.batch_size} "
-        f"--lr {recipe.learning_rate:g} --seed {recipe.seed} --precision {recipe.precision}"
-    )
+    words = ["python", "-m", "minidiff", "train", recipe.source or recipe.subject]
+    if recipe.source is not None:
+        words += ["--size", recipe.shape[-1], *(["--grey"] if recipe.shape[0] == 1 else [])]
+    words += ["--steps", recipe.steps, "--batch", recipe.batch_size, "--lr", recipe.learning_rate]
+    return command(*words, "--seed", recipe.seed, "--precision", recipe.precision)
 
 
 @contextlib.contextmanager

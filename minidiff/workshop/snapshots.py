@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from minidiff._tensors import describe
-from minidiff.checkpoints import Damaged, as_stored, write_file
+from minidiff.checkpoints import Damaged, as_stored, shortened, write_file
 from minidiff.training import EMA
 
 __all__ = [
@@ -104,7 +104,7 @@ def snapshot_of(training: Training, record: dict[str, Any]) -> Snapshot:
 
 
 def restore(training: Training, snapshot: Snapshot) -> None:
-    """Put a training to where `snapshot_of` found it. Raises ValueError where the snapshot is of another training."""
+    """Put a training to where `snapshot_of` found it. Raises Damaged (a ValueError) where it is of another one."""
     net, ema, optimizer, schedule, generator = training
     numbers, device = snapshot.record["training"], next(net.parameters()).device
     parts: dict[str, dict] = {"network": {}, "average": {}, "optimizer": {}}
@@ -117,8 +117,9 @@ def restore(training: Training, snapshot: Snapshot) -> None:
         ema.net.load_state_dict(parts["average"])
         optimizer.load_state_dict({"state": by_parameter(parts["optimizer"]), "param_groups": numbers["groups"]})
         generator.set_state(snapshot.tensors["generator"])
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the snapshot is of another training: {error}") from error
+    except (RuntimeError, ValueError, KeyError) as error:
+        why = shortened(" ".join(str(error).split()))
+        raise Damaged(f"the snapshot is of another training: {why}") from error
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if value.shape == parameter.shape:  # stored row by row; a fused optimizer wants the parameter's own layout

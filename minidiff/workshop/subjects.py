@@ -6,16 +6,17 @@ change; card and snapshots hold the recipe. A `Subject` is a recipe with its dat
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from minidiff import generator
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
-from minidiff.data.pictures import pictures
+from minidiff.data.pictures import PicturesUnfit, pictures
 from minidiff.digits import (
     KIND,
     LARGEST_WEIGHT,
@@ -42,7 +43,9 @@ PATHS: Mapping[str, Callable[[], GaussianPath]] = {"cosine": cosine}
 NOISE_STREAMS = {"denoise": 2, "classify": 1, "classify noisy": 1}  # of the seed, so that old trainings go on alike
 LABEL_DROPOUT = 0.1
 RESULT_SAMPLES, RESULT_STEPS = 2000, 50
-FEWEST_PICTURES = 32
+PICTURE_SAMPLES = 200  # to measure with, where a folder holds enough pictures that no training sees
+VIEWED = 16  # pixels on a side by which pictures are compared: more would take minutes, and vary little by themselves
+ENDLESS = 10**9  # batches: the plan says when to stop
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,12 @@ class Subject:
     result: Callable[[nn.Module, Recipe], dict[str, Any]] | None = None
     notes: tuple[str, ...] = ()  # what a person should know of the data
 
+    def training_set(self, device: torch.device) -> Images | None:
+        """The images to train on, on a device; None for points."""
+        if self.points is not None:
+            return None
+        return Images(*(None if part is None else part.to(device) for part in self.images("train")))
+
     def check_samples(self, n: int) -> None:
         """Refuse a number of samples that cannot be measured."""
         if self.points is not None:
@@ -151,10 +160,10 @@ class Subject:
 
 
 def training_batches(
-    subject: Subject, recipe: Recipe, train_set: Images | None, device: torch.device, *, start: int, stop: int
+    subject: Subject, recipe: Recipe, train_set: Images | None, device: torch.device, *, start: int
 ) -> Iterator[Batch]:
-    """The batches of a training from `start` on. train_set: on the device; None for points."""
-    span = {"batch_size": recipe.batch_size, "steps": stop, "seed": recipe.seed, "start": start}
+    """The batches of a training from `start` on, without end. train_set: on the device; None for points."""
+    span = {"batch_size": recipe.batch_size, "steps": ENDLESS, "seed": recipe.seed, "start": start}
     if train_set is None:
         return (Batch(batch.x0.to(device)) for batch in fresh_batches(subject.points, **span))
     return batches(train_set.x, train_set.y if recipe.classes else None, **span)
@@ -309,35 +318,54 @@ SUBJECTS: Mapping[str, Subject] = {
 
 
 def of_pictures(folder: str | Path, *, size: int = 32, grey: bool = False) -> Subject:
-    """A folder of pictures, whose subfolders are labels. Trained as MNIST is."""
-    found = cache(lambda: pictures(folder, size=size, grey=grey))
-    classes, count = len(found().names), len(found().train.x)
-    if classes < 2:
-        classes = 0
+    """A folder of pictures, whose subfolders are labels. Trained as MNIST is.
+
+    Raises Refused for a size that cannot be, PicturesUnfit for a folder that will not do.
+    """
+    try:
+        found = pictures(folder, size=size, grey=grey)
+    except PicturesUnfit:
+        raise
+    except ValueError as error:
+        raise Refused(f"--{error}") from error
+    classes = len(found.names)
     recipe = replace(
         LIVE,
         subject="pictures",
         architecture={**U_NET, "channels": 1 if grey else 3, "classes": classes},
         shape=(1 if grey else 3, size, size),
-        batch_size=min(128, count),
+        batch_size=min(LIVE.batch_size, len(found.train.x)),
         label_dropout=LABEL_DROPOUT if classes else 0.0,
-        source=str(Path(folder).expanduser().absolute()),
+        source=str(Path(folder).expanduser().resolve()),
     )
 
-    def images(part: str) -> Images:
-        return getattr(found(), part)
-
     def views() -> dict[str, evaluation.View]:
-        return {f"{evaluation.COMPONENTS} principal components": evaluation.principal_view(images("train").x)}
+        view = evaluation.principal_view(shrunk(found.train.x))
+        return {f"{evaluation.COMPONENTS} principal components": lambda x: view(shrunk(x))}
 
-    return Subject(recipe, "a folder of pictures", images=images, views=views, samples=200, notes=found().notes)
+    return Subject(
+        recipe,
+        "a folder of pictures",
+        images=lambda part: getattr(found, part),
+        views=views,
+        samples=min(PICTURE_SAMPLES, len(found.test.x) // 2),
+        notes=found.notes,
+    )
+
+
+def shrunk(x: Tensor) -> Tensor:
+    """Pictures at the size by which they are compared, by averaging over what becomes one pixel."""
+    return functional.interpolate(x, size=(VIEWED, VIEWED), mode="area") if x.shape[-1] > VIEWED else x
 
 
 def subject_of(recipe: Recipe) -> Subject:
-    """The subject that a recipe was made for. Raises Refused where nobody knows it."""
+    """The subject that a recipe was made for. Raises Refused where nobody knows it, or its pictures are gone."""
     if recipe.source is not None:
         channels, size, _ = recipe.shape
-        return of_pictures(recipe.source, size=size, grey=channels == 1)
+        try:
+            return of_pictures(recipe.source, size=size, grey=channels == 1)
+        except PicturesUnfit as error:
+            raise Refused(f"the pictures that it was trained on are needed to measure it: {error}") from error
     if recipe.subject not in SUBJECTS:
         raise Refused(f"the card must name its subject, one of {', '.join(SUBJECTS)}, but says {recipe.subject!r}")
     return SUBJECTS[recipe.subject]
@@ -349,37 +377,37 @@ def subject_of(recipe: Recipe) -> Subject:
 def recipe_of(record: Mapping[str, Any]) -> Recipe:
     """The recipe in a snapshot's record or in a card, also in one from the first edition.
 
-    Raises Refused where it says too little.
+    Raises Refused where it says too little, or what no recipe says.
     """
-    said = record.get("recipe") if isinstance(record.get("recipe"), Mapping) else {}
-    named = {**record, **said}
+    said = record.get("recipe")
+    named = {**record, **(said if isinstance(said, Mapping) else {})}
     if "subject" not in named:
         return from_the_first_edition(named)
     known = {field.name: named[field.name] for field in fields(Recipe) if field.name in named}
     try:
         recipe = Recipe(**known)
+        return replace(recipe, shape=tuple(recipe.shape), betas=tuple(recipe.betas))
     except TypeError as error:
-        raise Refused(f"the recipe says too little: {error}") from error
-    return replace(recipe, shape=tuple(recipe.shape), betas=tuple(recipe.betas))
+        raise Refused(f"the recipe in the card must be whole, but is not: {error}") from error
 
 
 def from_the_first_edition(said: Mapping[str, Any]) -> Recipe:
     """What a recipe of the first edition left to the code: it named its data, and little more."""
     name = said.get("data")
-    if name not in SUBJECTS:
+    if not isinstance(name, str) or name not in SUBJECTS:
         raise Refused(f"the card must name its data, one of {', '.join(SUBJECTS)}, but says {name!r}")
     today = SUBJECTS[name].recipe
-    kind, steps = said.get("kind", "v"), said.get("steps", today.steps)
-    classes = said.get("classes", 0)
-    known = ("steps", "batch_size", "learning_rate", "decay", "seed", "seed_shift")
+    kind, steps, classes = said.get("kind", "v"), said.get("steps", today.steps), said.get("classes", 0)
+    falls = said.get("falls", True)
+    told = ("steps", "batch_size", "learning_rate", "decay", "seed", "seed_shift")
     return replace(
         today,
-        **{field: said[field] for field in known if field in said},
+        **{field: said[field] for field in told if field in said},
         architecture={**today.architecture, "classes": classes},
         precision=said.get("precision", "float32").removeprefix("torch."),
         kind=kind,
         largest_weight=LARGEST_WEIGHT if kind == KIND else None,
         label_dropout=said.get("label_dropout", LABEL_DROPOUT if classes else 0.0),
-        falls=said.get("falls", True),
-        warmup=min(200, steps // 10),
+        falls=falls,
+        warmup=min(200, steps // 10) if falls else 0,
     )

@@ -72,6 +72,10 @@ class Workers(NamedTuple):
         """The mean of a number over all workers."""
         return float(self._reduced(value)) / self.count
 
+    def of_lead(self, value: float) -> float:
+        """What the number is for the lead, at every worker: so what follows from it is the same for all."""
+        return float(self._reduced(value if self.lead else 0.0))
+
     def any(self, flag: bool) -> bool:
         """Whether it is true of any worker."""
         return float(self._reduced(float(flag))) > 0

@@ -1,14 +1,16 @@
 """Denoisers: the exact answer in any of its five forms, clipping, and guidance against Bayes' rule."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
 from minidiff.denoisers import classifier_guided, clipped, from_network, guided
-from minidiff.exact import GaussianMixture, mixture_denoiser, posterior_mean, responsibilities
+from minidiff.exact import GaussianMixture, finite_denoiser, mixture_denoiser, posterior_mean, responsibilities
 from minidiff.networks import MLP, UNet, initialised
 from minidiff.samplers import ddim, last, predict
-from minidiff.schedules import cosine, ddpm_linear
+from minidiff.schedules import cosine, ddpm_linear, vp_linear
 from minidiff.targets import solve, target
 from tests.cases import PerfectNetwork, every_kind, every_path, every_shape, normal, number, random_mixture
 
@@ -158,3 +160,28 @@ def test_guidance_by_a_gradient_runs_where_gradients_are_off(classes, make_gener
     x = normal((4, 2), make_generator(1))
     found = last(ddim(guide, path, x, torch.linspace(1, 0, 6).double()))
     assert bool(torch.isfinite(found).all()) and not found.requires_grad
+
+
+# --- in another process ----------------------------------------------------------------------------------------------
+
+
+def unlikely_far_out(x_t, t):
+    """A log-probability that a module holds, so that another process finds it."""
+    return -(x_t**2).flatten(1).sum(dim=1)
+
+
+def test_denoisers_can_be_handed_to_another_process(make_generator):
+    """By pickling, which `spawn` on Windows and macOS needs: the same numbers, to the last bit."""
+    path, x, t = vp_linear(), normal((4, 2), make_generator(0)).float(), torch.tensor([0.2, 0.4, 0.6, 0.8])
+    net, g = initialised(lambda: MLP(width=8, layers=1, classes=3), make_generator(0)), make_generator(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=g))
+    learned, labelled = from_network(net, path, "v"), from_network(net, path, "v", torch.tensor([0, 1, 2, 1]))
+    exact = mixture_denoiser(random_mixture(3, (2,), make_generator(2)), path)
+    stored = finite_denoiser(normal((7, 2), make_generator(3)), path)
+    made = [learned, labelled, exact, stored, clipped(exact, -0.5, 0.5), guided(labelled, learned, 3.0)]
+    made += [classifier_guided(clipped(exact), path, unlikely_far_out, 0.5)]
+    for denoise in made:
+        expected = denoise(x, t)
+        assert torch.equal(pickle.loads(pickle.dumps(denoise))(x, t), expected)

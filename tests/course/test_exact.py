@@ -433,3 +433,28 @@ def test_finite_denoiser_refuses_what_is_no_data():
         exact.finite_denoiser(torch.zeros(5), VP)
     with pytest.raises(TypeError, match=r"data must be a floating-point tensor.*uint8"):
         exact.finite_denoiser(torch.zeros(5, 2, dtype=torch.uint8), VP)
+
+
+# --- the small print: defaults, the ends of ranges, precision, words --------------------------------------------------
+
+
+def test_a_single_point_may_be_drawn(make_generator):
+    x, component = random_mixture(2, (2,), make_generator(0)).sample(1, make_generator(1))
+    assert x.shape == (1, 2) and component.shape == (1,)
+
+
+def test_stored_data_meet_noisy_data_of_another_precision(make_generator):
+    data, x = torch.randn(7, 2, generator=make_generator(0)), normal((3, 2), make_generator(1))
+    single, double = (exact.finite_denoiser(d, COSINE)(x, number(0.5)) for d in (data, data.double()))
+    assert single.dtype == torch.float64
+    assert_close(single, double, 1e-12)
+
+
+def test_an_error_about_a_mixture_says_what_was_given():
+    ones = torch.ones(1)
+    with pytest.raises(ValueError, match=r"^means must have .*, but are a float32 tensor of shape \(2, 2\)$"):
+        GaussianMixture(ones, torch.zeros(2, 2), torch.eye(2)[None])
+    with pytest.raises(ValueError, match=r"^covariances must have .*, but are a float32 tensor of shape \(1, 3, 3\)$"):
+        GaussianMixture(ones, torch.zeros(1, 2), torch.eye(3)[None])
+    with pytest.raises(ValueError, match=r"^covariances must be symmetric and positive definite$"):
+        GaussianMixture(ones, torch.zeros(1, 2), -torch.eye(2)[None])

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from minidiff import _tensors
 from minidiff.denoisers import from_network
 from minidiff.exact import GaussianMixture, mixture_denoiser
-from minidiff.networks import MLP, NO_LABEL, LabelEmbedding, UNet, initialised
+from minidiff.networks import MLP, NO_LABEL, LabelEmbedding, UNet, embeddings, initialised
 from minidiff.schedules import cosine
 from minidiff.training import Batch, denoising_objective, train
 from tests.cases import assert_close
@@ -69,7 +70,7 @@ def test_a_network_without_classes_refuses_labels(make, shape, make_generator):
 @pytest.mark.parametrize(
     ("y", "given"),
     [
-        (torch.zeros(4), "torch.float32"),
+        (torch.zeros(4), "a float32 tensor"),
         (torch.zeros(3, dtype=torch.int64), r"\(3,\)"),
         (torch.zeros(4, 1, dtype=torch.int64), r"\(4, 1\)"),
         (7, "7"),
@@ -82,7 +83,7 @@ def test_labels_of_another_shape_are_refused(y, given, make_generator):
 
 
 def test_classes_must_be_a_number():
-    with pytest.raises(ValueError, match="classes must be a number of classes >= 0, but is -1"):
+    with pytest.raises(ValueError, match="classes must be a whole number >= 0, but is -1"):
         LabelEmbedding(-1, 8)
 
 
@@ -109,16 +110,15 @@ def test_labels_are_dropped_at_the_stated_rate(share, make_generator):
     assert torch.equal(y, torch.arange(20_000) % 10)
 
 
-def test_dropping_none_draws_nothing_and_rows_share_the_draws(make_generator):
-    net, batch = Listener(), Batch(torch.zeros(6, 2), torch.arange(6))
+def test_dropping_none_draws_nothing_and_labels_are_dropped_among_the_draws(make_generator):
+    net, batch = Listener(), Batch(torch.zeros(60, 2), torch.arange(60))
     first = denoising_objective(cosine(), "v")(net, batch, make_generator(0))
     again = denoising_objective(cosine(), "v", label_dropout=0.0)(net, batch, make_generator(0))
     assert_close(first, again, 0)
-    denoising_objective(cosine(), "v", label_dropout=0.5)(net, batch, make_generator(0))
-    whole = net.heard
-    for rank in (0, 1):
-        denoising_objective(cosine(), "v", label_dropout=0.5, rows=slice(rank, None, 2))(net, batch, make_generator(0))
-        assert torch.equal(net.heard, whole[rank::2])
+    half = denoising_objective(cosine(), "v", label_dropout=0.5)
+    half(net, batch, make_generator(0))
+    assert torch.equal(net.heard, half.draw(batch, make_generator(0)).y)
+    assert 0 < int((net.heard == NO_LABEL).sum()) < 60  # but once in 2^59
 
 
 @pytest.mark.parametrize("y", [None, torch.zeros(5, dtype=torch.int64), ["a"] * 6])
@@ -159,3 +159,51 @@ def test_one_network_learns_both_the_conditional_and_the_unconditional_mean(make
             learned = from_network(net, path, "v", y)(x_t, t)
         errors = [float((learned - truth).square().mean()) for truth in truths]
         assert errors[place] == min(errors) and errors[place] < 0.15 * sorted(errors)[1]
+
+
+# --- labels that the network has no class for ------------------------------------------------------------------------
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("y", "held"),
+    [
+        (torch.tensor([0, 3, 1, 2]), r"\[3\]"),
+        (torch.tensor([0, 12, -5, 12]), r"\[-5, 12\]"),
+        (torch.tensor(7), r"\[7\]"),
+    ],
+)
+def test_labels_outside_the_classes_are_named(make, shape, y, held, make_generator):
+    net, x = shaken(make, 3, make_generator), torch.zeros(shape)
+    with pytest.raises(ValueError, match=rf"y must hold labels from 0 to 2, or NO_LABEL = -1, but holds {held}"):
+        net(x, torch.zeros(4), y)
+    objective = denoising_objective(cosine(), "v")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="y must hold labels from 0 to 2"):
+        next(train(net, [(x, y.expand(4))], objective, optimizer, generator=make_generator(2)))
+
+
+@every_network
+def test_on_a_gpu_labels_outside_the_classes_give_nan_and_end_a_training(make, shape, make_generator, monkeypatch):
+    net, x = shaken(make, 3, make_generator), torch.randn(shape, generator=make_generator(2))
+    right = net(x, torch.zeros(4), torch.tensor([0, -1, 2, 1]))
+    for module in (_tensors, embeddings):
+        monkeypatch.setattr(module, "readable", lambda values: False)
+    found = net(x, torch.zeros(4), torch.tensor([0, 12, 2, -5]))
+    assert found.flatten(1).isnan().any(dim=1).tolist() == [False, True, False, True]
+    assert_close(found[::2], right[::2], 1e-5)
+    assert_close(net(x, torch.zeros(4), torch.tensor([0, -1, 2, 1])), right, 0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    data, objective = [(x, torch.tensor([0, 12, 2, 1]))], denoising_objective(cosine(), "v")
+    with pytest.raises(FloatingPointError, match="for labels that the network has no class for"):
+        next(train(net, data, objective, optimizer, generator=make_generator(2)))
+
+
+def test_a_compiled_network_has_its_labels_checked_too(make_generator):
+    """Where PyTorch compiles, no value can be looked at: what has no class is NaN, and nothing breaks the graph."""
+    net = shaken(lambda classes: MLP(2, width=8, layers=1, classes=classes), 3, make_generator)
+    x, y = torch.randn(4, 2, generator=make_generator(2)), torch.tensor([0, -1, 2, 1])
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    assert_close(compiled(x, torch.zeros(4), y), net(x, torch.zeros(4), y), 0)
+    found = compiled(x, torch.zeros(4), torch.tensor([0, 12, 2, 1]))
+    assert found.isnan().any(dim=1).tolist() == [False, True, False, False]

@@ -487,9 +487,9 @@ def test_refusals_of_the_tests(two_sample_test, make_generator):
 def test_refusals_of_bandwidths(make_generator):
     x, g = normal((20, 2), make_generator(0)), make_generator(1)
     for wrong in (0, -1.0, math.nan, math.inf, "median"):
-        with pytest.raises(ValueError, match="bandwidth must be a finite number > 0, but is"):
+        with pytest.raises((TypeError, ValueError), match=r"bandwidth must be (a number|finite and > 0), but is"):
             mmd(x, x, x, generator=g, bandwidth=wrong)
-        with pytest.raises(ValueError, match="bandwidth must be a finite number > 0, but is"):
+        with pytest.raises((TypeError, ValueError), match=r"bandwidth must be (a number|finite and > 0), but is"):
             mmd_test(x, x, generator=g, bandwidth=wrong)
     heap = torch.cat([torch.zeros(17, 2), x[:3].float()])
     with pytest.raises(ValueError, match="bandwidth must be given, since most of the samples are equal"):

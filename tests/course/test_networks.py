@@ -1,6 +1,7 @@
 """The networks: shapes, starts, gradients, and that each sample and each noise level is seen on its own."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -185,7 +186,7 @@ def test_unet_refuses_widths_that_groups_do_not_divide(widths):
 
 @pytest.mark.parametrize("sizes", [(0, 128, 3), (2, 0, 3), (2, 128, 0)])
 def test_mlp_refuses_sizes_below_1(sizes):
-    with pytest.raises(ValueError, match=f"must be >= 1, but are {sizes[0]}, {sizes[1]} and {sizes[2]}"):
+    with pytest.raises(ValueError, match=r"(dimension|width|layers) must be a whole number >= 1, but is 0"):
         MLP(*sizes)
 
 
@@ -263,3 +264,61 @@ def test_the_noisy_classifier_sees_image_and_noise_level_each_on_its_own(make_ge
     assert not torch.allclose(net(x, log_snr + 1), answers, atol=1e-3)
     with pytest.raises(ValueError, match="sides that are multiples of 4"):
         net(torch.zeros(1, 1, 30, 30), torch.zeros(1))
+
+
+# --- what a network was not made for ---------------------------------------------------------------------------------
+
+WRONG_INPUTS = [
+    (lambda: UNet(channels=4, **SMALL), (4, 12, 16, 16), r"\(B, 4, H, W\)"),
+    (lambda: UNet(**SMALL), (4, 28, 28), r"\(B, 1, H, W\)"),
+    (lambda: UNet(**SMALL), (4, 2), r"\(B, 1, H, W\)"),
+    (NoisyClassifier, (4, 3, 28, 28), r"\(B, 1, H, W\)"),
+    (lambda: MLP(3), (4, 2), r"\(B, 3\)"),
+    (MLP, (4, 1, 8, 8), r"\(B, 2\)"),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "expected"), WRONG_INPUTS)
+def test_a_network_names_what_it_was_given_and_what_it_expected(make, shape, expected, make_generator):
+    given = rf"a float32 tensor of shape {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=rf"^x must have shape {expected}, but is {given}$"):
+        fresh(make, make_generator)(torch.zeros(shape), torch.zeros(shape[0]))
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 28, 28), (4, 28, 28)])
+def test_the_classifier_does_too(shape, make_generator):
+    net = fresh(Classifier, make_generator)
+    for ask in (net, net.features):
+        with pytest.raises(ValueError, match=r"^x must have shape \(B, 1, H, W\), but is a float32 tensor of shape"):
+            ask(torch.zeros(shape))
+
+
+@every_network
+def test_double_precision_is_mended_in_one_line(make, shape, make_generator):
+    x, log_snr = inputs(shape, make_generator)
+    net, words = fresh(make, make_generator), "x must be float32, as the network's weights are, but is a float64 tensor"
+    with pytest.raises(TypeError, match=rf"^{words} of shape .*; x = x.float\(\) mends it$"):
+        net(x.double(), log_snr)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(x.bfloat16(), log_snr).shape == shape  # mixed precision changes dtypes as it likes
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: UNet(channels=0), "channels must be a whole number >= 1, but is 0"),
+        (lambda: UNet(patch=0), "patch must be a whole number >= 1, but is 0"),
+        (lambda: UNet(blocks=0), "blocks must be a whole number >= 1, but is 0"),
+        (lambda: UNet(blocks=1.5), "blocks must be a whole number >= 1, but is 1.5"),
+        (lambda: UNet(classes=-1), "classes must be a whole number >= 0, but is -1"),
+        (lambda: MLP(classes=True), "classes must be a whole number >= 0, but is True"),
+        (lambda: Classifier(0), "classes must be a whole number >= 1, but is 0"),
+        (lambda: NoisyClassifier(channels=0), "channels must be a whole number >= 1, but is 0"),
+        (lambda: NoisyClassifier(classes=0), "classes must be a whole number >= 1, but is 0"),
+        (lambda: NoisyClassifier(widths=(24, 48)), r"widths must be one or more multiples of 16, but are \(24, 48\)"),
+        (lambda: NoisyClassifier(widths=(16,)), r"widths must be those of two levels, but are \(16,\)"),
+    ],
+)
+def test_a_network_of_nothing_is_refused(make, words, make_generator):
+    with pytest.raises(ValueError, match=words):
+        fresh(make, make_generator)

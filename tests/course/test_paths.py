@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 
 import hypothesis.strategies as st
 import numpy as np
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from scipy.integrate import simpson
 from scipy.stats import norm
 
+from minidiff import _tensors
+from minidiff._tensors import nan_outside
 from minidiff.paths import GaussianPath
-from minidiff.schedules import vp_linear
+from minidiff.schedules import cosine, ddpm_linear, edm, rectified_flow, ve, vp_linear
 from tests.cases import PATHS, assert_close, every_path, every_shape, inner_times, normal, number
 
 COSINE, FLOW, VE = PATHS["cosine"], PATHS["flow"], PATHS["ve"]
@@ -236,3 +239,124 @@ def test_posterior_refuses_what_it_cannot_mean():
 def test_a_path_is_a_frozen_record():
     with pytest.raises(AttributeError):
         GaussianPath(torch.cos, torch.sin).alpha = torch.sin
+
+
+# --- the small print: defaults, the ends of ranges, precision, words --------------------------------------------------
+
+
+@every_path
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_path_answers_in_the_precision_of_the_question(path, dtype):
+    for shape in ((), (3,)):
+        t = torch.full(shape, 0.4, dtype=dtype)
+        for answer in (path.alpha(t), path.sigma(t), path.log_snr(t)):
+            assert answer.dtype == dtype and answer.shape == shape
+
+
+# --- times that are none ---------------------------------------------------------------------------------------------
+
+OUTSIDE = [
+    (
+        torch.tensor([0.5, 500.0]),
+        r"t must lie in \[0, 1\], but has values from 0.5 to 500; divide a step index k",
+    ),
+    (torch.tensor(1.01), r"t must lie in \[0, 1\], but is 1.01; divide a step index k by the number of steps T"),
+    (torch.tensor([-0.1, 0.5]), r"t must lie in \[0, 1\], but has values from -0.1 to 0.5"),
+    (torch.tensor([0.5, math.nan]), r"t must lie in \[0, 1\], but is NaN"),
+    (torch.tensor(math.nan).double(), r"t must lie in \[0, 1\], but is NaN"),
+]
+
+
+@every_path
+@pytest.mark.parametrize(("t", "words"), OUTSIDE)
+def test_times_outside_0_and_1_are_refused_by_name(path, t, words):
+    x = torch.ones(2, 2)
+    for call in (
+        lambda: path.perturb(x, t, x),
+        lambda: path.posterior(x, x, t, torch.tensor(0.1)),
+        lambda: path.transition(t, torch.tensor(0.1)),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    for call in (lambda: path.posterior(x, x, torch.tensor(0.5), t), lambda: path.transition(torch.tensor(0.5), t)):
+        with pytest.raises(ValueError, match=words.replace("t must", "s must")):
+            call()
+
+
+@every_path
+def test_the_ends_are_times_and_so_is_what_rounding_makes_of_them(path):
+    x = torch.ones(3, 2)
+    for t in (torch.tensor([path.t_min, 0.5, 1.0]), torch.tensor([path.t_min, 0.5, 1 + 5e-7])):
+        path.perturb(x, t, x)
+    with pytest.raises(ValueError, match="t must lie in"):
+        path.perturb(x, torch.tensor([0.2, 0.5, 1 + 3e-6], dtype=torch.float64), x)
+
+
+SCHEDULES = {
+    **{"ddpm_linear": ddpm_linear(), "cosine": cosine(), "vp_linear": vp_linear()},
+    **{"ve": ve(), "edm": edm(), "rectified_flow": rectified_flow()},
+}
+every_schedule = pytest.mark.parametrize("path", SCHEDULES.values(), ids=SCHEDULES)
+
+
+@every_schedule
+@pytest.mark.parametrize(
+    ("t", "words"),
+    [
+        (0.5, r"t must be a floating-point tensor with values in \[0, 1\], but is float 0.5"),
+        (500, r"t must be a floating-point tensor .*, but is int 500; divide a step index k by the number of steps T"),
+        (torch.tensor([1, 2]), r"t must be .*, but is a int64 tensor of shape \(2,\); divide a step index k"),
+    ],
+)
+def test_a_number_is_no_time_and_the_error_says_so(path, t, words):
+    x = torch.ones(2, 2)
+    for call in (
+        lambda: path.alpha(t),
+        lambda: path.sigma(t),
+        lambda: path.log_snr(t),
+        lambda: path.rates(t),
+        lambda: path.drift_and_diffusion(t),
+        lambda: path.transition(t, torch.tensor(0.1)),
+        lambda: path.perturb(x, t, x),
+        lambda: path.posterior(x, x, t, torch.tensor(0.1)),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
+
+
+@every_path
+def test_inside_vmap_and_jvp_times_are_not_looked_at(path, make_generator):
+    x, t = normal((3, 2), make_generator(0)), inner_times(3, make_generator(1))
+    alone = torch.func.vmap(lambda x, t: path.perturb(x[None], t, x[None])[0])(x, t)
+    assert_close(alone, path.perturb(x, t, x), 1e-12)
+    _, rate = torch.func.jvp(lambda t: path.perturb(x, t, x), (t,), (torch.ones_like(t),))
+    alpha, sigma = path.rates(t)
+    assert_close(rate, (alpha + sigma)[:, None] * x, 1e-10)
+    outside = torch.func.vmap(lambda x, t: path.perturb(x[None], t, x[None])[0])(x, t + torch.tensor([0, 1, 500]))
+    assert outside.isnan().any(dim=1).tolist() == [False, True, True] and not outside[0].isnan().any()
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (5, 1, 4, 4)])
+def test_where_times_cannot_be_looked_at_the_result_is_nan(shape, monkeypatch):
+    """What a GPU does, through the helper itself: no number passes for one, and the right ones stay as they are."""
+    t, x = torch.tensor([0.0, 1.0, 1.5, -0.1, math.nan]), torch.ones(shape)
+    assert nan_outside(x, t) is x  # on the CPU the check has raised before
+    monkeypatch.setattr(_tensors, "readable", lambda values: False)
+    found = nan_outside(x, t)
+    assert torch.equal(found[:2], x[:2]) and bool(found[2:].isnan().all())
+    assert bool(nan_outside(x, torch.tensor(500.0)).isnan().all()) and torch.equal(nan_outside(x, torch.tensor(0.3)), x)
+    for path in SCHEDULES.values():  # on some of which alpha and sigma are finite there
+        assert path.perturb(x, t, x).flatten(1).isnan().any(dim=1).tolist() == [False, False, True, True, True]
+
+
+def test_meta_tensors_have_no_values_to_look_at():
+    x, t = torch.empty(3, 2, device="meta"), torch.empty(3, device="meta")
+    assert not _tensors.readable(t) and nan_outside(x, t).shape == x.shape
+
+
+@every_schedule
+def test_a_path_can_be_handed_to_another_process(path):
+    """By pickling, which `spawn` on Windows and macOS needs."""
+    again, t = pickle.loads(pickle.dumps(path)), torch.tensor([0.1, 0.45, 0.999], dtype=torch.float64)
+    assert torch.equal(again.alpha(t), path.alpha(t)) and torch.equal(again.sigma(t), path.sigma(t))
+    assert again.t_min == path.t_min

@@ -885,7 +885,7 @@ OPERATOR = fokker_planck_operator(harmonic(1.0), LINE, temperature=1.0)
         (lambda g: Grid((-3, 3), 60), ValueError, "bounds must be a pair"),
         (lambda g: Grid(((-3, 3),) * 3, (9, 9, 9)), ValueError, "bounds must be a pair .* each of 1 or 2 axes"),
         (lambda g: Grid(((3, -3),), (60,)), ValueError, r"bounds must be \(low, high\), low < high, on each axis"),
-        (lambda g: Grid(((-3, 3),), (1,)), ValueError, r"cells must be whole numbers >= 2, but are \(1,\)"),
+        (lambda g: Grid(((-3, 3),), (1,)), ValueError, "each number of cells must be a whole number >= 2, but is 1"),
         (lambda g: boltzmann(harmonic(1.0), LINE, 0.0), ValueError, "temperature must be finite and > 0"),
         (lambda g: boltzmann(harmonic(1.0), LINE, 1.0, nodes=0), ValueError, "nodes must be a whole number >= 1"),
         (lambda g: boltzmann(lambda x: x, LINE, 1.0), ValueError, r"potential must return energies of shape \(60,\)"),

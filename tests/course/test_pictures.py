@@ -168,7 +168,7 @@ def lanczos(signal, n):
 
 @pytest.mark.parametrize("side", [80, 33, 20])
 def test_sizes_are_changed_by_lanczos_filter(tmp_path, side):
-    """By the formula in float64; Pillow rounds to a byte after each axis, which the second may enlarge a little."""
+    """By the formula in float64; Pillow rounds to a byte after each axis, and the second enlarges that a little."""
     fill(tmp_path)
     there = np.linspace(0, 3, side)
     smooth = (127 + 60 * np.sin(there)[:, None] + 60 * np.cos(2 * there)).astype(np.uint8)
@@ -349,7 +349,7 @@ def test_pillow_s_programs_are_not_called(tmp_path, monkeypatch):
     read = pictures(tmp_path)
     assert read.notes == (
         "Left out, since they cannot be read: 1 of 21 pictures (script.png (no picture that Pillow knows)).",
-        "Left out, since they do not end as pictures do that Pillow reads: 1 files (.eps: 1).",
+        "Left out, since they do not end as pictures do that Pillow reads: 1 file (.eps: 1).",
     )
 
 
@@ -362,6 +362,26 @@ def test_pictures_that_pillow_takes_for_an_attack_are_named(tmp_path, monkeypatc
     read = pictures(tmp_path)
     assert len(all_of(read)) == 20
     assert read.notes == ("Left out, since Pillow refuses pictures as large as they are: 1 of 21 pictures (bomb.png).",)
+
+
+def test_what_one_may_not_read_is_named(tmp_path, monkeypatch):
+    """The operating system's answer is ours here, since root may read everything."""
+    fill(tmp_path)
+    fill(tmp_path / "shut", n=2, stream=1)
+    scandir, image_open = os.scandir, Image.open
+
+    def refuse(path, real, **options):
+        if str(path).endswith(("shut", "000.png")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path, scandir))
+    monkeypatch.setattr(Image, "open", lambda path, **options: refuse(path, image_open, **options))
+    read = pictures(tmp_path)
+    assert len(all_of(read)) == 19 and read.notes == (
+        "Left out, since they cannot be read: 1 of 20 pictures (000.png (you may not read it)).",
+        "Left out, since you may not look into them: 1 folder (shut).",
+    )
 
 
 def test_numbers_of_unknown_range_are_no_pictures(tmp_path):
@@ -478,6 +498,21 @@ def test_neither_order_nor_names_nor_more_pictures_move_a_picture(tmp_path):
     fill(tmp_path / "two", n=200, height=8, width=8, stream=1)
     more = pictures(tmp_path / "two", size=8)
     assert seen(more.train) > seen(before.train) and seen(more.test) > seen(before.test)
+
+
+def test_which_copy_is_kept_follows_no_name(tmp_path):
+    """Two files of other content show the same at this size: the split must not depend on which comes first."""
+    colours = noise(100, 1, 1, stream=3)[:, 0, 0]
+    for turn in (0, 1):
+        (tmp_path / str(turn)).mkdir()
+        for place, colour in enumerate(colours):
+            for side in (8, 12):
+                first = (side == 8) == (turn == 0)
+                Image.new("RGB", (side, side), tuple(map(int, colour))).save(
+                    tmp_path / str(turn) / f"{'ab'[not first]}{place}.png"
+                )
+    one, two = (pictures(tmp_path / str(turn), size=8) for turn in (0, 1))
+    assert len(all_of(one)) == 100 and seen(one.test) == seen(two.test) and seen(one.train) == seen(two.train)
 
 
 def test_neither_the_size_nor_grey_moves_a_picture(tmp_path):

@@ -3,10 +3,12 @@
 import io
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
+from nbclient import NotebookClient
 from PIL import Image
 
 from minidiff import plots
@@ -169,3 +171,80 @@ def test_gif_draws_one_figure_at_a_time():
             yield square(level)
 
     assert Image.open(io.BytesIO(plots.gif(frames()))).n_frames == 3
+
+
+# --- pictures in colour, and what are no pictures --------------------------------------------------------------------
+
+
+def test_a_colour_picture_is_drawn_in_its_colours(ax):
+    """It was once drawn as its red channel: a blue one was black."""
+    x = torch.full((3, 3, 4, 5), -1.0)
+    for channel in range(3):
+        x[channel, channel] = 1.0
+    x[1, 0], x[2, 1] = 0.0, 7.0  # half red, and far beyond the range
+    plots.image_grid(ax, x, columns=2)
+    mosaic = ax.images[0].get_array()
+    assert mosaic.shape == (2 * 5, 2 * 6, 3)
+    expected = {(0, 0): (1, 0, 0), (0, 1): (0.5, 1, 0), (1, 0): (0, 1, 1)}
+    for (row, column), colour in expected.items():
+        tile = mosaic[5 * row : 5 * row + 4, 6 * column : 6 * column + 5]
+        np.testing.assert_allclose(tile, np.broadcast_to(colour, (4, 5, 3)))
+    assert (mosaic[5:, 6:] == 0).all() and (mosaic[4] == 0).all() and (mosaic[:, 5] == 0).all()
+
+
+def test_values_beyond_the_range_of_a_grey_picture_are_cut_off(ax):
+    plots.image_grid(ax, torch.tensor([-5.0, -1.0, 1.0, 5.0]).reshape(4, 1, 1, 1))
+    pixels = ax.images[0].make_image(ax.figure.canvas.get_renderer(), unsampled=True)[0]
+    assert pixels[0, [0, 2, 4, 6], 0].tolist() == [0, 0, 255, 255]
+
+
+def test_rows_may_be_in_colour():
+    figure = plots.image_rows({"real": torch.zeros(4, 3, 8, 8), "grey": torch.ones(7, 1, 8, 8)}, columns=4)
+    assert [ax.images[0].get_array().shape for ax in figure.axes] == [(9, 36, 3), (18, 36)]
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "given"),
+    [
+        (torch.zeros(4, 8, 8), TypeError, r"a torch.float32 tensor of shape \(4, 8, 8\)"),
+        (torch.zeros(4, 2, 8, 8), TypeError, r"a torch.float32 tensor of shape \(4, 2, 8, 8\)"),
+        (torch.zeros(4, 8, 8, 3), TypeError, r"a torch.float32 tensor of shape \(4, 8, 8, 3\)"),
+        (torch.zeros(0, 1, 8, 8), TypeError, r"a torch.float32 tensor of shape \(0, 1, 8, 8\)"),
+        (torch.zeros(4, 1, 8, 8).byte(), TypeError, r"a torch.uint8 tensor of shape"),
+        (np.zeros((4, 1, 8, 8)), TypeError, "but are ndarray"),
+        (torch.full((4, 1, 8, 8), torch.nan), ValueError, "images must not be NaN, but 256 of their 256 values are"),
+    ],
+)
+def test_what_are_no_pictures_is_named(ax, x, error, given):
+    words = given if error is ValueError else rf"\(N, 1, H, W\) or \(N, 3, H, W\) .*{given}"
+    with pytest.raises(error, match=words):
+        plots.image_grid(ax, x)
+    with pytest.raises(error, match=words):
+        plots.image_rows({"x": x})
+
+
+# --- figures in a notebook -------------------------------------------------------------------------------------------
+
+
+def shown_in_a_notebook(*cells: str) -> int:
+    """How many pictures a kernel shows, started as Jupyter starts it."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.parametrize("backend", ["agg", "TkAgg", None])
+def test_a_notebook_shows_its_figures_whatever_mplbackend_says(backend, monkeypatch):
+    """Clusters and Docker set it to agg, with which a notebook once showed nothing, without a word."""
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    if backend is not None:
+        monkeypatch.setenv("MPLBACKEND", backend)
+    figures = "figure, _ = plots.panels()", "plots.image_rows({'x': torch.zeros(2, 1, 4, 4)});"
+    assert shown_in_a_notebook("import torch\nfrom minidiff import plots", *figures) == 2
+
+
+def test_outside_of_notebooks_the_backend_stays(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    plots.panels()
+    assert plt.get_backend().lower() == "agg"

@@ -639,3 +639,44 @@ def test_langevin_leaves_a_gaussian_as_it_is_up_to_its_step(make_generator):
     assert abs(float(x.var() / path.sigma(t) ** 2) * (1 - 0.3 / 2) - 1) < 7 * math.sqrt(2 / n)
     still = shake(path, x, torch.zeros_like(x), t, 0.3)
     torch.testing.assert_close(still, -0.3 * path.sigma(t) * x)
+
+
+# --- the small print: defaults, the ends of ranges, precision, words --------------------------------------------------
+
+
+def test_annealed_langevin_takes_40_steps_at_each_level(make_generator):
+    asked = Counting()
+    times = torch.tensor([1.0, 0.6, 0.3])
+    last(annealed_langevin(asked, cosine(), torch.zeros(2, 2), times, generator=make_generator(0)))
+    assert len(asked.times) == 80
+
+
+def test_the_corrector_is_told_what_the_loop_is_told(make_generator):
+    x, times, g = normal((4, 2), make_generator(0)), torch.tensor([0.9, 0.5, 0.2]).double(), make_generator(1)
+    told = {"snr": 0.3, "corrections": 2}
+    states = predictor_corrector(Counting(), cosine(), x, times, **told, generator=make_generator(1))
+    for (t, s), state in zip(itertools.pairwise(times), states, strict=True):
+        x = predictor_corrector_step(Counting(), cosine(), x, t, s, **told, generator=g).x
+        assert torch.equal(state.x, x)
+
+
+def test_langevin_may_stand_at_both_ends(make_generator):
+    for t in (LATE.t_min, 1.0):
+        state = next(
+            langevin(Counting(), LATE, torch.zeros(2, 2), torch.tensor(t), steps=1, generator=make_generator(0))
+        )
+        assert bool(torch.isfinite(state.x).all())
+
+
+def test_churn_may_happen_at_a_single_level(make_generator):
+    level = float(edm().sigma(number(0.5)))
+    x, times = normal((2, 2), make_generator(0)), torch.tensor([1.0, 0.5, 0.2]).double()
+    found = last(
+        heun(Counting(), edm(), x, times, churn=1.0, churn_between=(level, level), generator=make_generator(1))
+    )
+    assert bool(torch.isfinite(found).all())
+
+
+def test_a_sampler_without_a_step_has_no_samples():
+    with pytest.raises(ValueError, match=r"^states must hold at least one state, but is empty$"):
+        last(iter(()))

@@ -23,7 +23,7 @@ from minidiff.schedules import (
     ve,
     vp_linear,
 )
-from tests.cases import number
+from tests.cases import assert_close, number
 
 OURS = {"ddpm_linear": ddpm_linear(), "cosine": cosine(), "vp_linear": vp_linear()}
 every_schedule = pytest.mark.parametrize("path", OURS.values(), ids=OURS)
@@ -388,3 +388,39 @@ def test_karras_times_need_a_path_from_clean_data_to_enough_noise():
         karras_times(late, 5)
     with pytest.raises(ValueError, match=r"must run from 0 to above 2.0, but runs from 0.0 to 1.55"):
         karras_times(GaussianPath(torch.cos, torch.sin), 5, sigma_min=2.0)
+
+
+# --- the small print: defaults, the ends of ranges, precision, words --------------------------------------------------
+
+
+def test_the_numbers_of_the_papers_are_the_defaults():
+    one, half = number(1.0), number(0.5)
+    assert_close(ddpm_betas(), torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    assert_close(ve().sigma(torch.stack([half, one])), torch.tensor([0.5**0.5, 50.0], dtype=torch.float64))
+    middle = ((0.002 ** (1 / 7) + 80 ** (1 / 7)) / 2) ** 7
+    assert_close(edm().sigma(torch.stack([half, one])), torch.tensor([middle, 80.0], dtype=torch.float64))
+    levels = (80 ** (1 / 7) + torch.linspace(0, 1, 5, dtype=torch.float64) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    wide = ve(0.001, 100.0)
+    assert_close(wide.sigma(karras_times(wide, 5)[:-1]), levels, 1e-9)
+
+
+def test_betas_may_all_be_equal():
+    assert_close(ddpm_betas(3, 0.01, 0.01), torch.full((3,), 0.01, dtype=torch.float64))
+
+
+def test_karras_steps_need_room():
+    unit = GaussianPath(torch.ones_like, lambda t: 1 * t)
+    with pytest.raises(ValueError, match=r"must run from 0 to above 1.0, but runs from 0.0 to 1.0"):
+        karras_times(unit, 5, sigma_min=1.0)
+
+
+def test_karras_steps_start_at_the_very_end_of_a_path():
+    for path in (vp_linear(), ve(), GaussianPath(lambda t: 1 - 0.9 * t, lambda t: t / 3)):
+        assert float(karras_times(path, 5, sigma_max=1e4)[0]) == pytest.approx(1, abs=1e-12)
+
+
+def test_an_error_about_betas_says_what_was_given():
+    with pytest.raises(TypeError, match=r"^betas must be .* but is list \[0.1\]$"):
+        tabulated([0.1])
+    with pytest.raises(ValueError, match=r"^betas must lie strictly between 0 and 1$"):
+        tabulated(torch.tensor([2.0]))

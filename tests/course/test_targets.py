@@ -1,6 +1,7 @@
 """The five targets are one thing: the table, the round trips, and what a network sees and gives."""
 
 import itertools
+import math
 
 import hypothesis.strategies as st
 import pytest
@@ -8,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
+from minidiff import _tensors
 from minidiff.exact import posterior_mean, score
+from minidiff.networks import MLP, initialised
 from minidiff.paths import GaussianPath
 from minidiff.targets import coefficients, network_output, solve, target
 from tests.cases import (
@@ -250,3 +253,76 @@ def test_v_along_a_path_of_growing_noise_is_the_skip_connection_of_edm(make_gene
     x0_hat = solve("v", VE, network_output(net, "v", VE, x_t, t), x_t, t).x0
     c_in = 1 / (sigma**2 + 1).sqrt()
     assert_close(x0_hat, x_t / (sigma**2 + 1) - sigma * c_in * net(c_in * x_t, None), 1e-10)
+
+
+# --- the small print: defaults, the ends of ranges, precision, words --------------------------------------------------
+
+
+def test_a_labelled_network_hears_the_noise_level_too():
+    heard = []
+
+    def net(x, log_snr, y):
+        heard.append((log_snr, y))
+        return x
+
+    network_output(net, "v", COSINE, torch.zeros(3, 2), torch.tensor(0.5), "a label")
+    assert_close(heard[0][0], COSINE.log_snr(torch.tensor(0.5)).repeat(3), 1e-6)
+    assert heard[0][1] == "a label"
+
+
+def test_an_error_of_solve_says_what_was_given():
+    with pytest.raises(TypeError, match=r"^x_t must be a floating-point tensor .* but is int 3$"):
+        solve("v", COSINE, torch.zeros(2, 2), 3, torch.tensor(0.5))
+    with pytest.raises(ValueError, match=r"; keep away from that end, or predict v or velocity$"):
+        solve("eps", COSINE, torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor(1.0))
+
+
+# --- times and dtypes at the door ------------------------------------------------------------------------------------
+
+
+@every_path
+@every_kind
+@pytest.mark.parametrize("t", [torch.tensor([3.0, 500.0]), torch.tensor(math.nan)])
+def test_times_that_are_none_are_refused_where_a_network_is_asked(path, kind, t):
+    x = torch.ones(2, 2)
+    with pytest.raises(ValueError, match=r"t must lie in \[0, 1\], but"):
+        network_output(lambda x, log_snr: x, kind, path, x, t)
+    with pytest.raises(ValueError, match=r"t must lie in \[0, 1\], but"):
+        solve(kind, path, x, x, t)
+
+
+@every_path
+@every_kind
+def test_on_a_gpu_a_network_asked_at_step_numbers_answers_nan(path, kind, monkeypatch):
+    monkeypatch.setattr(_tensors, "readable", lambda values: False)
+    out = network_output(
+        lambda x, log_snr: torch.ones_like(x), kind, path, torch.ones(3, 2), torch.tensor([0.3, 7, 0.4])
+    )
+    assert out.isnan().any(dim=1).tolist() == [False, True, False]
+
+
+class Linear(nn.Module):
+    """A network of somebody's own, without checks."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2, device="meta").to_empty(device="cpu")
+
+    def forward(self, x, log_snr):
+        return self.layer(x)
+
+
+def test_two_precisions_are_named_in_one_line(make_generator):
+    x, t = torch.ones(3, 2), torch.tensor(0.5)
+    own, ours = Linear(), initialised(MLP, make_generator(0))
+    for net in (own, ours):
+        with pytest.raises(
+            TypeError, match=r"float32, .*is a float64 tensor of shape \(3, 2\); x = x.float\(\) mends it"
+        ):
+            network_output(net, "v", COSINE, x.double(), t)
+        network_output(net, "v", COSINE, x, t.double())
+        assert network_output(net.double(), "v", COSINE, x.double(), t).dtype == torch.float64
+        with pytest.raises(TypeError, match=r"float64, .*is a float32 tensor .*; x = x.to\(torch.float64\) mends it"):
+            network_output(net, "v", COSINE, x, t)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):  # another mistake stays what it is
+        network_output(Linear(), "v", COSINE, torch.ones(3, 5), t)

@@ -2,23 +2,26 @@
 
 import itertools
 import math
+import warnings
 
 import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader, TensorDataset
 
-from minidiff import training
+from minidiff import _tensors, training
 from minidiff.denoisers import from_network
+from minidiff.digits import digit_optimizer
 from minidiff.exact import GaussianMixture, mixture_denoiser, reverse_kernel
-from minidiff.networks import MLP, Classifier, UNet, initialised
+from minidiff.networks import MLP, Classifier, UNet, embeddings, initialised
 from minidiff.paths import GaussianPath
-from minidiff.recipes import digit_optimizer
-from minidiff.schedules import cosine, vp_linear
+from minidiff.schedules import cosine, ddpm_linear, vp_linear
 from minidiff.targets import network_output, solve
 from minidiff.training import (
     EMA,
     Batch,
+    Draws,
     batches,
     denoising_loss,
     denoising_objective,
@@ -239,10 +242,6 @@ def test_a_weight_enters_sample_by_sample(shape, make_generator):
     weighted = objective(path, "v", x0, make_generator(1), weight=lambda path, t: t + path.alpha(t))
     t = inner_times(len(x0), make_generator(1))
     torch.testing.assert_close(weighted, plain * (t + path.alpha(t)), rtol=1e-12, atol=0)
-    half = denoising_objective(
-        path, "v", lambda n, path, g: inner_times(n, g), weight=lambda path, t: t + path.alpha(t), rows=slice(1, 3)
-    )
-    torch.testing.assert_close(half(Wavy(), Batch(x0), make_generator(1)), weighted[1:3], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -579,12 +578,13 @@ def test_batches_go_on_where_they_were_cut_off(make_generator):
 
 
 @pytest.mark.parametrize("count", [2, 3, 6])
-def test_the_parts_of_a_batch_are_together_the_whole(count, make_generator):
-    """Each part's losses are the rows of the whole's, from the same generator: no row twice, none left out."""
+def test_the_losses_of_some_rows_of_the_draws_are_those_rows_of_the_losses(count, make_generator):
+    """Several workers make the same draws and take the loss of different rows: no row twice, none left out."""
     batch = Batch(normal((6, 2), make_generator(0)), normal((6, 2), make_generator(1)))
-    whole = denoising_objective(cosine(), "v")(Wavy(), batch, make_generator(2))
+    objective = denoising_objective(cosine(), "v", weight=noise_variance_weight)
+    whole, draws = objective(Wavy(), batch, make_generator(2)), objective.draw(batch, make_generator(2))
     for rank in range(count):
-        part = denoising_objective(cosine(), "v", rows=slice(rank, None, count))(Wavy(), batch, make_generator(2))
+        part = objective.loss(Wavy(), Draws(*(drawn[rank::count] for drawn in draws)))
         torch.testing.assert_close(part, whole[rank::count], rtol=1e-12, atol=0)
     assert len(set(whole.tolist())) == 6
 
@@ -645,9 +645,12 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("kind", ["points", "images"])
-def test_between_reports_nothing_waits_for_the_device(kind, make_generator):
-    """With the CPU in the GPU's place: 20 steps with a report every 10 fetch as many numbers as 40 steps with one every
-    20, so that a step itself fetches none. Batches, times, noise, precision, Muon, average and schedule included."""
+def test_between_reports_nothing_waits_for_the_device(kind, make_generator, monkeypatch):
+    """With the CPU in the GPU's place, where no check looks at values: 20 steps with a report every 10 fetch as many
+    numbers as 40 steps with one every 20, so that a step itself fetches none. Batches, times, noise, precision, Muon,
+    average and schedule included."""
+    for module in (_tensors, embeddings):
+        monkeypatch.setattr(module, "readable", lambda values: False)
     shape = (2,) if kind == "points" else (1, 8, 8)
     make = MLP if kind == "points" else lambda: UNet(widths=(16, 32), blocks=1, patch=1)
 
@@ -706,3 +709,186 @@ def test_faster_dtype_is_the_one_that_took_less_time(slow, fast, monkeypatch, ma
 def test_faster_dtype_measures_this_machine(make_generator):
     net = initialised(lambda: MLP(width=8, layers=1), make_generator(0))
     assert faster_dtype(net, torch.zeros(4, 2), denoising_objective(cosine(), "v")) in (torch.float32, torch.bfloat16)
+
+
+# --- step numbers for times ------------------------------------------------------------------------------------------
+
+
+def small(make_generator, **changed):
+    """A network and its optimizer, and all else that `train` needs, some of it changed."""
+    net = initialised(lambda: MLP(width=8, layers=1), make_generator(0))
+    data = [Batch(torch.randn(8, 2, generator=make_generator(1, k))) for k in range(4)]
+    given = {
+        **{"net": net, "data": data, "loss": denoising_objective(cosine(), "v")},
+        **{"optimizer": torch.optim.SGD(net.parameters(), lr=0.1), "generator": make_generator(2)},
+        **changed,
+    }
+    positional = [given.pop(name) for name in ("net", "data", "loss", "optimizer")]
+    return train(*positional, **given)
+
+
+def step_numbers(n, path, generator):
+    return torch.randint(1, 1001, (n,), generator=generator).float()
+
+
+@every_kind
+@pytest.mark.parametrize("path", [ddpm_linear(), cosine()], ids=["ddpm_linear", "cosine"])
+def test_step_numbers_as_floats_are_no_times_of_a_loss(path, kind, make_generator):
+    """It once trained down to 0.0001 of a loss whose floor is 0.22, or to NaN."""
+    x0, t = normal((4, 2), make_generator(0)), torch.tensor([1.0, 250.0, 999.0, 1000.0])
+    words = r"t must lie in \[0, 1\], but has values from 1 to 1000; divide a step index k by the number of steps T"
+    with pytest.raises(ValueError, match=words):
+        denoising_loss(Wavy(), path, x0, t, x0, kind=kind)
+    with pytest.raises(ValueError, match=r"t must lie in \[0, 1\], .* divide a step index k"):
+        next(small(make_generator, loss=denoising_objective(path, kind, step_numbers)))
+
+
+def test_on_a_gpu_times_that_are_none_end_the_training_and_the_error_names_the_cure(make_generator, monkeypatch):
+    monkeypatch.setattr(_tensors, "readable", lambda values: False)
+    words = r"step 1: loss nan.*outside \[0, 1\] \(divide a step index k by the number of steps T\) and for labels"
+    for path in PATHS.values():
+        with pytest.raises(FloatingPointError, match=words):
+            next(small(make_generator, loss=denoising_objective(path, "v", step_numbers)))
+
+
+# --- what people bring -----------------------------------------------------------------------------------------------
+
+X, Y = torch.arange(24.0).reshape(12, 2) / 24, torch.arange(12) % 3
+LOADERS = {
+    "(x,)": (DataLoader(TensorDataset(X), batch_size=4, generator=torch.Generator()), None),
+    "(x, y)": (DataLoader(TensorDataset(X, Y), batch_size=4, generator=torch.Generator()), Y),
+    "plain tensors": (DataLoader(X, batch_size=4, generator=torch.Generator()), None),
+    "tuples": ([(X[i : i + 4], Y[i : i + 4]) for i in (0, 4, 8)], Y),
+    "lists of one": ([[X[i : i + 4]] for i in (0, 4, 8)], None),
+    "batches": ([Batch(X[i : i + 4], Y[i : i + 4]) for i in (0, 4, 8)], Y),
+}
+
+
+@pytest.mark.parametrize(("loader", "y"), LOADERS.values(), ids=LOADERS)
+def test_what_a_data_loader_gives_is_a_batch(loader, y, make_generator):
+    seen = []
+
+    def loss(net, batch, generator):
+        seen.append(batch)
+        return denoising_objective(cosine(), "v")(net, Batch(batch.x0), generator)
+
+    assert len(list(small(make_generator, data=loader, loss=loss))) == 3
+    assert torch.equal(torch.cat([batch.x0 for batch in seen]), X)
+    assert all(batch.y is None for batch in seen) if y is None else torch.equal(torch.cat([b.y for b in seen]), y)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (X, r"data must give batch after batch, such as batches\(.*\) or a DataLoader, but is a float32 tensor of sha"),
+        (7, r"data must give batch after batch, .* but is int 7"),
+        ([{"x": 1}], r"data must give batches, .* but batch 1 is dict \{'x': 1\}"),
+        ([X.numpy()], r"data must give batches, .* but batch 1 is ndarray"),
+        ([(X, Y, Y)], r"data must give batches, .* but batch 1 is tuple"),
+        ([[1.0, 2.0]], r"data must give batches, .* but batch 1 is list \[1.0, 2.0\]"),
+    ],
+)
+def test_what_is_no_data_is_named(data, words, make_generator):
+    with pytest.raises(TypeError, match=words) as caught:
+        list(small(make_generator, data=data))
+    assert len(str(caught.value)) < 500
+
+
+def test_numpys_double_precision_is_mended_in_one_line(make_generator):
+    data = [Batch(torch.from_numpy(X.numpy().astype("float64")))]
+    with pytest.raises(TypeError, match=r"x must be float32, .* but is a float64 tensor .*; x = x.float\(\) mends it"):
+        next(small(make_generator, data=data))
+
+
+def test_a_double_network_trains_in_double_precision(make_generator):
+    net = initialised(lambda: MLP(width=8, layers=1), make_generator(0)).double()
+    data = [Batch(X.double())] * 2
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    assert len(list(small(make_generator, net=net, data=data, optimizer=optimizer))) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_pixels_that_were_not_scaled_are_refused(dtype, make_generator):
+    with pytest.raises(TypeError, match=r"but .* is a u?int.* tensor of shape .* \[-1, 1\] first.* data.to_images"):
+        next(small(make_generator, data=[Batch((100 * X).to(dtype))]))
+
+
+def test_data_far_from_unit_scale_are_warned_of_once(make_generator):
+    with pytest.warns(UserWarning, match=r"the largest \|x0\| of the first batch is 255, .*data.to_images") as caught:
+        list(small(make_generator, data=[255 * X / X.max()] * 3))
+    assert len(caught) == 1 and caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(small(make_generator, data=[20 * X / X.max()] * 2))
+
+
+# --- what is refused at the call -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"generator": None}, TypeError, "generator must be a torch.Generator .* but is None"),
+        (
+            {"dtype": torch.float64},
+            ValueError,
+            "dtype must be torch.float32 or torch.bfloat16, but is torch.float64; ",
+        ),
+        ({"dtype": torch.float16}, ValueError, "dtype must be torch.float32 or torch.bfloat16, but is torch.float16$"),
+        ({"report_every": 0}, ValueError, "report_every must be a whole number >= 1, but is 0"),
+        ({"start": -1}, ValueError, "start must be a whole number >= 0, but is -1"),
+        ({"max_norm": 0.0}, ValueError, "max_norm must be positive, but is 0.0"),
+        ({"net": lambda x: x}, TypeError, "net must be a torch.nn.Module, but is function"),
+    ],
+)
+def test_train_refuses_at_the_call(changed, error, words, make_generator):
+    if "net" in changed:
+        changed = {**changed, "optimizer": None}
+    with pytest.raises(error, match=words):
+        small(make_generator, **changed)
+
+
+# --- cut off within a step -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["in the loss", "in the data"])
+def test_a_second_loop_after_an_interrupt_is_told_where_to_go_on(where, make_generator):
+    """It once made no step, without a word."""
+    losses, armed = denoising_objective(cosine(), "v"), [True]
+
+    def data(start):
+        for k in range(start, 5):
+            if k == 2 and where == "in the data" and armed and armed.pop():
+                raise KeyboardInterrupt
+            yield Batch(torch.full((4, 2), float(k)))
+
+    def loss(net, batch, generator):
+        if where == "in the loss" and float(batch.x0[0, 0]) == 2 and armed and armed.pop():
+            raise KeyboardInterrupt
+        return losses(net, batch, generator)
+
+    steps = small(make_generator, data=data(0), loss=loss)
+    with pytest.raises(KeyboardInterrupt):
+        list(steps)
+    words = r"cut off inside step 3, .* start another with `batches\(..., start=2\)` and `train\(..., start=2\)`"
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=words):
+            list(steps)
+    again = small(make_generator, data=data(2), loss=lambda *given: losses(*given), start=2)
+    assert [step.step for step in again] == [3, 4, 5]
+
+
+def test_a_loop_that_its_caller_leaves_goes_on(make_generator):
+    steps = small(make_generator)
+    for step in steps:
+        if step.step == 2:
+            break
+    assert [step.step for step in steps] == [3, 4] and list(steps) == []
+
+
+def test_a_training_that_broke_down_is_not_said_to_be_complete(make_generator):
+    steps = small(make_generator, data=[Batch(X * math.nan)])
+    with pytest.raises(FloatingPointError):
+        list(steps)
+    with pytest.raises(RuntimeError, match="the training was cut off inside step 1"):
+        list(steps)

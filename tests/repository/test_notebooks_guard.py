@@ -65,12 +65,48 @@ def findings_are_stored(notebook) -> Iterator[str]:
     yield from failing(notebook)
 
 
+DESCRIPTION = r"\*What you see[^:*]*: \S[^*]{20,}\*"
+LONGEST_CELL = 25  # lines, unless it is folded
+
+
+def is_second_edition(notebook) -> bool:
+    """Whether the learner writes key lines in it: only such notebooks import the checks."""
+    return any("from minidiff.checks import" in cell.source for cell in code_cells(notebook))
+
+
 def figures_are_described(notebook) -> Iterator[str]:
+    """In the second edition below the figure, since it must not answer the prediction above it."""
+    if is_second_edition(notebook):
+        yield from figures_are_described_below(notebook)
+        return
     for before, cell in zip([None, *notebook.cells], notebook.cells, strict=False):
         if cell.cell_type == "code" and any(IMAGES & set(output.get("data", ())) for output in cell.outputs):
             last = before.source.strip().split("\n\n")[-1] if before and before.cell_type == "markdown" else ""
             if not re.fullmatch(r"\*What you see: \S[^*]{20,}\*", last.strip()):
                 yield f"cell [{cell.execution_count}] draws a figure, but no *What you see: ...* ends the text above it"
+
+
+def figures_are_described_below(notebook) -> Iterator[str]:
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and any(IMAGES & set(output.get("data", ())) for output in cell.outputs):
+            below = next((after.source for after in notebook.cells[place:] if after.cell_type == "markdown"), "")
+            if not re.search(DESCRIPTION, below):
+                yield f"cell [{cell.execution_count}] draws a figure, but no *What you see: ...* stands below it"
+
+
+def second_edition(notebook) -> Iterator[str]:
+    """What STYLE asks for: short cells, and no prediction beside a description."""
+    if not is_second_edition(notebook):
+        return
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        lines = sum(bool(line.strip()) for line in cell.source.splitlines())
+        if lines > LONGEST_CELL and "hide-input" not in cell.metadata.get("tags", []):
+            yield f"cell [{number}] has {lines} lines, more than {LONGEST_CELL}"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and "**Predict" in cell.source and "*What you see" in cell.source:
+            yield f"a text asks for a prediction and describes a figure: {cell.source[:40]!r}"
+    if not any("check(" in cell.source for cell in code_cells(notebook)):
+        yield "no exercise is checked"
 
 
 def names_are_public(notebook) -> Iterator[str]:
@@ -113,7 +149,7 @@ def violations(path: Path) -> list[str]:
     found = [f"has {path.stat().st_size:,} bytes"] if path.stat().st_size >= LARGEST else []
     for rule in (
         *(executed_in_order, free_of_errors, findings_are_stored, figures_are_described),
-        *(names_are_public, outputs_fit_any_machine),
+        *(names_are_public, outputs_fit_any_machine, second_edition),
     ):
         found += rule(notebook)
     return [*found, *lesson_is_whole(notebook, path.name[:2])]
@@ -235,6 +271,36 @@ BROKEN = {
     "no sources": (set_source(6, "## Exercises\n## Summary\n# resources"), "has no heading for sources"),
     "too large": (set_source(6, "## Exercises\n## Summary\n## Sources\n" + "x" * LARGEST), "bytes"),
 }
+
+
+def rewritten() -> object:
+    """The same small notebook in the form of the second edition: the figure first, then what it shows."""
+    notebook = good_notebook()
+    notebook.cells[5].source = "from minidiff.checks import check\ncheck('7.1', None)"
+    notebook.cells[4], notebook.cells[5] = notebook.cells[5], notebook.cells[4]
+    return notebook
+
+
+def test_a_notebook_of_the_second_edition_breaks_no_rule(tmp_path):
+    assert check(rewritten(), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (set_source(5, "Words."), "stands below it"),
+        (
+            set_source(5, "**Predict:** what?\n\n*What you see: a cloud of points that fades away.*"),
+            "asks for a prediction",
+        ),
+        (set_source(4, "from minidiff.checks import check\n" + "x = 1\n" * 25), "has 26 lines"),
+        (set_source(4, "from minidiff.checks import check\nplot()"), "no exercise is checked"),
+    ],
+)
+def test_the_guard_knows_the_second_edition(break_it, words, tmp_path):
+    notebook = rewritten()
+    break_it(notebook)
+    assert any(words in line for line in check(notebook, tmp_path))
 
 
 @pytest.mark.parametrize("fault", BROKEN)

@@ -113,7 +113,7 @@ class Report:
     def tell(self, name: str):
         """One line as soon as a notebook has come to its end. In a process of pytest-xdist nobody would see it."""
         if terminal := self.config.pluginmanager.get_plugin("terminalreporter"):
-            terminal.write_line(f"{name}: {self.verdict(name)}, {self.seconds[name]:.1f} s")
+            terminal.write(f"\n{name}: {self.verdict(name)}, {self.seconds[name]:.1f} s\n")
 
     def verdict(self, name: str) -> str:
         """Whether a notebook passed, and if not, why."""

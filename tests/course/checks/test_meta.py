@@ -20,6 +20,21 @@ from minidiff.checks.records import RNG, Case, Exercise, Observation, Verdict, a
 INPUTS = range(3)  # which a lab's salt might choose
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+
+
+@pytest.fixture(autouse=True)
+def measured_once(monkeypatch):
+    """What a test compares again and again is measured once."""
+    real, done = judging.measured, {}
+
+    def remember(exercise, cases, seen):
+        if id(seen) not in done:
+            done[id(seen)] = seen, tuple(real(exercise, cases, seen))
+        return done[id(seen)][1]
+
+    monkeypatch.setattr(judging, "measured", remember)
+
+
 every_input = pytest.mark.parametrize("inputs", INPUTS)
 
 
@@ -93,9 +108,9 @@ def test_the_guard_sees_a_view_that_is_too_plain():
 
 def test_few_calls_dismiss_no_wrong_answer_that_is_the_one():
     """As `check` does it: first a few calls of every wrong answer, then all calls of those that are left."""
-    for name in ("forward_step", "cauchy", "p_value_of_eight"):
+    for name in ("forward_step", "jump", "coin_step", "cauchy"):
         exercise = BY_NAME[name]
-        for wrong in exercise.wrong[-2:]:
+        for wrong in exercise.wrong[-1:]:
             assert judge(exercise, observed(exercise, wrong.answer, seed=3)).name == wrong.name
 
 
@@ -163,11 +178,12 @@ def jump_forms():
         left = (1 - betas.float())[:k].prod()
         return (left.sqrt() * x0.float() + (1 - left).sqrt() * torch.randn(x0.shape, generator=g)).to(x0.dtype)
 
-    def row_by_row(x0, k, betas, g):
-        left = float((1 - betas[:k]).prod())
-        return torch.stack([left**0.5 * x + (1 - left) ** 0.5 * torch.randn(x.shape, generator=g) for x in x0]).to(x0)
+    def einsum(x0, k, betas, g):
+        left = (1 - betas[:k]).prod()
+        both = torch.stack([x0.double(), torch.randn(x0.shape, generator=g, dtype=torch.float64)])
+        return torch.einsum("k,k...->...", torch.stack([left, 1 - left]).sqrt(), both).to(x0.dtype)
 
-    return step_by_step, by_logarithms, a_table_with_step_0, minus_the_noise, two_jumps, in_float32, row_by_row
+    return step_by_step, by_logarithms, a_table_with_step_0, minus_the_noise, two_jumps, in_float32, einsum
 
 
 def coin_forms():
@@ -193,11 +209,10 @@ def coin_forms():
     def a_power(x, beta, g):
         return keep(x, beta) + beta**0.5 * (-1.0) ** torch.randint(10, x.shape, generator=g)
 
-    def row_by_row(x, beta, g):
-        rows = [keep(row, beta) + beta**0.5 * torch.randn(row.shape, generator=g).sign() for row in x]
-        return torch.stack(rows).to(x.dtype)
+    def in_place(x, beta, g):
+        return torch.empty_like(x).uniform_(-1, 1, generator=g).sign_().mul_(beta**0.5).add_(keep(x, beta))
 
-    return bernoulli, sign_of_a_normal, where, rounded, from_a_table, a_power, row_by_row
+    return bernoulli, sign_of_a_normal, where, rounded, from_a_table, a_power, in_place
 
 
 def cauchy_forms():
@@ -288,12 +303,12 @@ FORMS = [
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=lambda value: getattr(value, "__name__", value))
 def test_right_answers_in_unusual_forms_pass(name, form):
     found = verdict(BY_NAME[name], form)
-    assert found.state == "right" and found.text == "Right."
+    assert found.state == "right" and found.text.splitlines()[0] == "Right."
 
 
 @pytest.mark.parametrize("name", [exercise.name for exercise in EXERCISES if exercise.name != "p_value_of_eight"])
 def test_the_truth_is_right_whatever_the_seed(name):
-    for seed in range(10):
+    for seed in range(6):
         assert verdict(BY_NAME[name], BY_NAME[name].solution, seed=seed, inputs=seed % 3).state == "right"
 
 

@@ -14,11 +14,12 @@ def python_here() -> str:
 
     Not resolved: a virtual environment's Python is a link to another one.
     """
-    path = Path(sys.executable)
+    path = Path(sys.executable or "python")
     try:
-        return str(path.relative_to(Path.cwd()))
+        below = path.relative_to(Path.cwd())
     except ValueError:
         return str(path)
+    return str(below) if len(below.parts) > 1 else os.path.join(os.curdir, below)  # a bare name is looked for elsewhere
 
 
 def command(*words: object) -> str:

@@ -1,37 +1,22 @@
-"""Weights and whole trainings on disk: they come back to the last bit, and damage is noticed."""
+"""Weights and their card: they come back to the last bit, damage is noticed, and the card alone is enough to load."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from minidiff import checkpoints
-from minidiff.checkpoints import (
-    STATE,
-    STATE_BEFORE,
-    Damaged,
-    FolderInUse,
-    Training,
-    checkpoint_folder,
-    load_snapshot,
-    load_weights,
-    read_snapshot,
-    restore,
-    save_snapshot,
-    save_weights,
-    sole_writer,
-    take,
-)
-from minidiff.data import repositories_above
-from minidiff.networks import MLP, Classifier, UNet, initialised
-from minidiff.recipes import digit_optimizer
-from minidiff.schedules import cosine
-from minidiff.training import EMA, denoising_objective, fresh_batches, train, warmup_cosine
+from minidiff.checkpoints import Damaged, checkpoint_folder, load_network, load_weights, save_weights
+from minidiff.data.places import repositories_above
+from minidiff.networks import MLP, Classifier, NoisyClassifier, UNet, build, initialised
 from tests.cases import PlugPulled, same_weights, weights_of
 
 # --- weights --------------------------------------------------------------------------------------------------------
@@ -184,7 +169,7 @@ def test_a_card_that_is_damaged_is_named(saved, content):
 def test_a_full_disk_leaves_the_old_files_and_no_draft(saved, pulled_at, monkeypatch, make_generator):
     net, folder = saved
     other = other_classifier(make_generator)
-    pulled_at(0, OSError(28, "No space left on device"))
+    pulled_at(0, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space left"):
         save_weights(folder, other, {"recipe": "other"})
     monkeypatch.undo()
@@ -198,6 +183,124 @@ def test_a_card_that_json_cannot_hold_is_refused_before_anything_is_written(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+# --- the card alone is enough ----------------------------------------------------------------------------------------
+
+ARCHITECTURES = {
+    "points": {"network": "MLP", "dimension": 3, "width": 8, "layers": 1, "classes": 2},
+    "images": {"network": "UNet", "channels": 3, "widths": [16, 32], "blocks": 1, "patch": 1, "classes": 4},
+    "classes": {"network": "Classifier", "classes": 3},
+    "noisy classes": {"network": "NoisyClassifier", "channels": 1, "widths": [16, 32], "classes": 3},
+    "as it comes": {"network": "MLP"},
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
+@pytest.mark.parametrize("place", ["", "weights.safetensors", "card.json"])
+def test_a_network_is_loaded_by_its_card_alone(architecture, place, tmp_path, make_generator):
+    """By its folder, and by either of its files. It is ready to use: in evaluation, and without gradients."""
+    net = initialised(lambda: build(architecture), make_generator(4))
+    save_weights(tmp_path, net, {"architecture": architecture, "seed": 3})
+    before = torch.get_rng_state()
+    back, card = load_network(tmp_path / place)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert type(back) is type(net) and same_weights(back, weights_of(net))
+    assert card["seed"] == 3 and card["architecture"] == architecture
+    assert not back.training and not any(weight.requires_grad for weight in back.parameters())
+
+
+def test_a_network_is_built_as_its_record_says(make_generator):
+    """The four kinds of network, with their own arguments. Lists are what JSON makes of tuples."""
+    made = initialised(
+        lambda: build({"network": "UNet", "widths": [16, 32], "blocks": 1, "classes": 2}), make_generator(0)
+    )
+    alike = initialised(lambda: UNet(widths=(16, 32), blocks=1, classes=2), make_generator(0))
+    assert same_weights(made, weights_of(alike))
+    with torch.random.fork_rng(devices=[]):
+        kinds = {name: type(build({"network": name})) for name in ("MLP", "Classifier", "NoisyClassifier")}
+    assert kinds == {"MLP": MLP, "Classifier": Classifier, "NoisyClassifier": NoisyClassifier}
+
+
+WRONG = {
+    "no network": ({}, "must name a network, one of MLP, UNet, Classifier, NoisyClassifier, but names None"),
+    "another network": ({"network": "Sequential"}, "but names 'Sequential'"),
+    "another argument": ({"network": "MLP", "depth": 3}, "must hold arguments of MLP, but holds {'depth': 3} "),
+    "a wrong argument": ({"network": "UNet", "widths": [5]}, r"widths must be one or more multiples of 16"),
+}
+
+
+@pytest.mark.parametrize(("architecture", "words"), WRONG.values(), ids=WRONG)
+def test_an_architecture_that_is_none_is_refused(architecture, words, tmp_path, make_generator):
+    with torch.random.fork_rng(devices=[]), pytest.raises(ValueError, match=words):
+        build(architecture)
+    save_weights(tmp_path, initialised(MLP, make_generator(0)), {"architecture": architecture})
+    with pytest.raises(Damaged, match=r"card.json does not say which network it is: .*" + words):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("card", [{}, {"architecture": None}, {"architecture": ["MLP"]}, {"architecture": "MLP"}])
+def test_a_card_without_an_architecture_is_refused(card, tmp_path, make_generator):
+    save_weights(tmp_path, initialised(MLP, make_generator(0)), card)
+    with pytest.raises(Damaged, match=r"card.json does not say which network it is: "):
+        load_network(tmp_path)
+
+
+def test_fault_16_a_misfit_shows_its_cause(tmp_path, make_generator):
+    """The beginning and the end of what PyTorch says of it, where the cause tends to stand."""
+    save_weights(tmp_path, initialised(lambda: MLP(width=8), make_generator(0)), {})
+    other = initialised(lambda: MLP(width=16), make_generator(0))
+    with pytest.raises(Damaged) as error:
+        load_weights(tmp_path, other)
+    said = str(error.value)
+    assert said.startswith(f"the weights in {tmp_path} do not fit this network: Error(s) in loading state_dict for MLP")
+    assert said.endswith(
+        "copying a param with shape torch.Size([2, 8]) from checkpoint, the shape in current model is "
+        "torch.Size([2, 16])."
+    )
+    assert len(said) < 500 and "\n" not in said
+
+
+def test_the_home_is_found_in_a_folder_s_name(tmp_path, monkeypatch, make_generator):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save_weights(tmp_path / "run", initialised(MLP, make_generator(0)), {"architecture": {"network": "MLP"}})
+    assert load_network("~/run")[1]["architecture"] == {"network": "MLP"}
+
+
+# --- where they lie --------------------------------------------------------------------------------------------------
+
+
+def test_fault_16_the_data_folder_may_begin_with_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("MINIDIFF_DATA", "~/x")
+    (tmp_path / "x" / "checkpoints" / "mine").mkdir(parents=True)
+    (tmp_path / "x" / "checkpoints" / "mine" / "card.json").touch()
+    assert checkpoint_folder("mine") == tmp_path / "x" / "checkpoints" / "mine"
+
+
+@pytest.mark.parametrize(
+    ("python", "typed"),
+    [
+        ("{here}/.venv/bin/python", ".venv/bin/python"),
+        ("{here}/my env/bin/python", "'my env/bin/python'"),
+        ("{here}/python", "./python"),
+        ("/usr/bin/python3", "/usr/bin/python3"),
+    ],
+)
+def test_fault_9_a_missing_checkpoint_comes_with_a_command_that_can_be_typed(python, typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", python.format(here=Path.cwd()))
+    monkeypatch.setattr(checkpoints, "course_file", nowhere)
+    with pytest.raises(FileNotFoundError) as error:
+        checkpoint_folder("mnist-ddpm")
+    making = f"{typed} -m minidiff train mnist-ddpm --out data/checkpoints/mnist-ddpm"
+    assert str(error.value) == f"no checkpoint 'mnist-ddpm': no such file; `{making}` makes it"
+
+
+def nowhere(name):
+    raise FileNotFoundError("no such file")
+
+
 def test_checkpoints_are_looked_for_in_order(tmp_path, monkeypatch):
     """$MINIDIFF_DATA, then the repository above the working directory, then that of the package."""
     repository, elsewhere = tmp_path / "course", tmp_path / "data"
@@ -207,15 +310,10 @@ def test_checkpoints_are_looked_for_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(repository / "notebooks")
     monkeypatch.setenv("MINIDIFF_DATA", str(elsewhere))
     assert repositories_above() == [repository]
-    checkpoints_file = checkpoints.__file__
     with pytest.raises(
         FileNotFoundError, match=r"no checkpoint 'digits-x': no checkpoints/digits-x/card.json in .*data$"
     ) as error:
         checkpoint_folder("digits-x")
-    with pytest.raises(FileNotFoundError, match=r"`python -m minidiff.recipes mnist-ddpm` makes it"):
-        monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "package" / "minidiff" / "checkpoints.py"))
-        checkpoint_folder("mnist-ddpm")
-    monkeypatch.setattr(checkpoints, "__file__", checkpoints_file)
     for folder in (elsewhere, repository / "data"):
         assert str(folder) in str(error.value)
     for folder in (repository / "data" / "checkpoints", elsewhere / "checkpoints"):
@@ -224,157 +322,3 @@ def test_checkpoints_are_looked_for_in_order(tmp_path, monkeypatch):
         assert checkpoint_folder("digits-x") == folder / "digits-x"
     monkeypatch.delenv("MINIDIFF_DATA")
     assert checkpoint_folder("digits-x") == repository / "data" / "checkpoints" / "digits-x"
-
-
-# --- snapshots -------------------------------------------------------------------------------------------------------
-
-
-def some_training(kind, make_generator):
-    """A training of points with AdamW, or of images with Muon and AdamW, in channels_last."""
-    net = initialised(MLP if kind == "points" else lambda: UNet(widths=(16, 32), blocks=1, patch=1), make_generator(0))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01) if kind == "points" else digit_optimizer(net, 0.01)
-    return Training(net, EMA(net), optimizer, warmup_cosine(optimizer, steps=12, warmup=3), make_generator(1))
-
-
-def advance(training, kind, start, stop):
-    """The steps from start to stop, as any caller would make them. Returns the losses."""
-    shape = (2,) if kind == "points" else (1, 8, 8)
-    net, ema, optimizer, schedule, generator = training
-    data = fresh_batches(
-        lambda n, g: torch.randn(n, *shape, generator=g), batch_size=4, steps=stop, seed=0, start=start
-    )
-    objective = denoising_objective(cosine(), "v")
-    steps = train(net, data, objective, optimizer, generator=generator, schedule=schedule, ema=ema, start=start)
-    return [tuple(step) for step in steps]
-
-
-KINDS = pytest.mark.parametrize("kind", ["points", "images"])
-
-
-@KINDS
-@pytest.mark.parametrize("cut", [0, 1, 2, 7])
-def test_a_training_that_is_put_back_ends_with_the_same_bits(kind, cut, tmp_path, make_generator, one_thread):
-    whole, begun, other = (some_training(kind, make_generator) for _ in range(3))
-    losses = advance(whole, kind, 0, 10)
-    before = advance(begun, kind, 0, cut)
-    save_snapshot(tmp_path, take(begun, {"step": cut}))
-    advance(other, kind, 0, 3)  # whatever it did before is forgotten
-    snapshot = load_snapshot(tmp_path, pytest.fail)
-    assert snapshot.record["step"] == cut
-    restore(other, snapshot)
-    assert before + advance(other, kind, cut, 10) == losses
-    assert same_weights(other.net, weights_of(whole.net)) and same_weights(other.ema.net, weights_of(whole.ema.net))
-    assert other.ema.steps == whole.ema.steps == 10
-    assert other.schedule.get_last_lr() == whole.schedule.get_last_lr()
-    assert torch.equal(other.generator.get_state(), whole.generator.get_state())
-    mine, theirs = take(other, {}), take(whole, {})
-    assert json.dumps(mine.record) == json.dumps(theirs.record) and mine.tensors.keys() == theirs.tensors.keys()
-    assert all(torch.equal(value, theirs.tensors[name]) for name, value in mine.tensors.items())
-
-
-def test_a_snapshot_of_another_training_is_refused(make_generator):
-    points, images = (some_training(kind, make_generator) for kind in ("points", "images"))
-    with pytest.raises(ValueError, match="the snapshot is of another training"):
-        restore(points, take(images, {}))
-
-
-@pytest.fixture
-def two_snapshots(tmp_path, make_generator):
-    """A folder with snapshots of steps 1 and 2, and the training."""
-    training = some_training("points", make_generator)
-    for step in (1, 2, 3):
-        advance(training, "points", step - 1, step)
-        save_snapshot(tmp_path, take(training, {"step": step}))
-    return tmp_path, training
-
-
-def test_the_last_two_snapshots_are_kept(two_snapshots):
-    folder, _ = two_snapshots
-    assert sorted(path.name for path in folder.iterdir()) == [STATE_BEFORE, STATE]
-    steps = [read_snapshot((folder / name).read_bytes()).record["step"] for name in (STATE, STATE_BEFORE)]
-    assert steps == [3, 2]
-
-
-def places(content):
-    """Where to flip a bit: the length of the header, the header, the tensors."""
-    length = int.from_bytes(content[:8], "little")
-    note = content.index(b"__metadata__")
-    return [0, 7, 9, note, note + 30, 8 + length // 2, 8 + length - 3, 8 + length, len(content) // 2, len(content) - 1]
-
-
-DAMAGES = {
-    **{f"bit {i}": lambda content, i=i: flipped(content, places(content)[i]) for i in range(10)},
-    "cut off": lambda content: content[: len(content) // 2],
-    "cut off by one": lambda content: content[:-1],
-    "empty": lambda content: b"",
-    "zeros": lambda content: bytes(len(content)),
-    "something else": lambda content: b"{}" * 1000,
-}
-
-
-def flipped(content, place):
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_snapshot_is_recognised_and_the_one_before_it_is_used(two_snapshots, damage):
-    folder, _ = two_snapshots
-    (folder / STATE).write_bytes(damage((folder / STATE).read_bytes()))
-    said = []
-    snapshot = load_snapshot(folder, said.append)
-    assert snapshot.record["step"] == 2
-    assert len(said) == 1 and "\n" not in said[0]
-    assert f"{folder / STATE} is damaged (" in said[0]
-    assert said[0].endswith(f": going on from the one before it, {folder / STATE_BEFORE}")
-
-
-def test_where_both_are_damaged_nothing_is_made_up(two_snapshots):
-    folder, _ = two_snapshots
-    for name in (STATE, STATE_BEFORE):
-        (folder / name).write_bytes(flipped((folder / name).read_bytes(), -1 + (folder / name).stat().st_size))
-    with pytest.raises(Damaged, match=r"no whole one is left, so begin again in another folder"):
-        load_snapshot(folder, pytest.fail)
-
-
-def test_a_folder_without_snapshots_has_none(tmp_path):
-    assert load_snapshot(tmp_path, pytest.fail) is None
-    assert load_snapshot(tmp_path / "nowhere", pytest.fail) is None
-
-
-def test_wherever_the_plug_is_pulled_a_whole_snapshot_stands(two_snapshots, pulled_at, monkeypatch):
-    folder, training = two_snapshots
-    newest, finished, touches, seen = 3, False, 0, set()
-    while not finished:
-        pulled_at(touches)
-        try:
-            save_snapshot(folder, take(training, {"step": newest + 1}))
-            finished = True
-        except PlugPulled:
-            pass
-        monkeypatch.undo()
-        step = load_snapshot(folder, pytest.fail).record["step"]
-        assert step in (newest, newest + 1)
-        seen.add(step - newest)
-        newest = step
-        touches += 1
-    assert touches > 3 and seen == {0, 1}
-
-
-def test_the_state_of_an_optimizer_must_be_tensors(make_generator):
-    training = some_training("points", make_generator)
-    training.optimizer.state[next(training.net.parameters())]["calls"] = 3
-    with pytest.raises(TypeError, match=r"must be made of tensors, but optimizer/0/calls is int 3"):
-        take(training, {})
-
-
-# --- one writer ------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_has_one_writer_at_a_time(tmp_path):
-    with sole_writer(tmp_path / "run"):
-        with pytest.raises(FolderInUse, match=r"another run is writing to .*run: wait"), sole_writer(tmp_path / "run"):
-            pass
-        with sole_writer(tmp_path / "other"):
-            pass
-    with sole_writer(tmp_path / "run"):
-        pass

@@ -143,7 +143,8 @@ def kernel() -> Iterator[Finding]:
     own = []
     for name, found in KernelSpecManager().get_all_specs().items():
         program = (found["spec"].get("argv") or [""])[0]
-        if program == sys.executable or (program in ("python", "python3") and name == "python3"):
+        beside = os.path.dirname(program) == os.path.dirname(sys.executable)  # python, python3, python3.12 are one
+        if beside or (name == "python3" and program in ("python", "python3")):
             own.append({"name": name, "title": found["spec"].get("display_name", name)})
     yield Fact([f"{each['title']} ({each['name']})" for each in own] or ["none of this Python"], own)
     register = command(python_here(), "-m", "ipykernel", "install", "--user", "--name", "minidiff")
@@ -160,9 +161,9 @@ def settings() -> Iterator[Finding]:
     yield Fact(given or ["none"], {"MINIDIFF_SEED": seed, "MINIDIFF_DATA": data})
     if wrong_seed():
         yield Problem(f"MINIDIFF_SEED must be a whole number, but is {seed!r}", "set it to 0, 1, 2, ... or unset it")
-    if data and not os.path.isdir(data):
+    if data and not os.path.isdir(os.path.expanduser(data)):
         yield Problem(f"MINIDIFF_DATA names {data}, which is no folder", "make that folder, name another, or unset it")
-    elif data and not os.path.isabs(data):
+    elif data and not os.path.isabs(os.path.expanduser(data)):
         yield Note(f"MINIDIFF_DATA={data} is another folder for each place that you start from: give it in full")
 
 
@@ -268,8 +269,9 @@ def mnist() -> Iterator[Finding]:
                 states[folder] = "found"
             except ValueError as error:
                 states[folder] = "damaged"
-                what, _, cure = words_of(error).rpartition(": ")
-                yield Problem(what, cure) if cure.startswith("delete") else Problem(words_of(error), "delete that file")
+                words = words_of(error)
+                what, _, cure = words.rpartition(". What to do: " if "What to do: " in words else ": ")
+                yield Problem(what, cure)
     if not {"found", "damaged"} & set(states.values()):
         folder = download_folder(folders)
         refused = why_not_writable(folder)

@@ -67,6 +67,7 @@ RECENT = 5  # reports whose median must stay below that: a single one may stand 
 PACES = 3  # reports whose median is the pace of today, since one of them may hold slow steps on trial
 MEASURED_IMAGES = 64  # on fewer the two precisions are too close to tell apart
 MEASURED_SECONDS = 2.0
+RESERVE = 0.05  # of the minutes that were promised is kept for the last picture, at most
 KEPT = 0.95  # of the minutes that were promised: a training that has used so many is complete
 
 
@@ -110,7 +111,9 @@ class Run(NamedTuple):
 
     def seconds_left(self) -> float:
         """Of the minutes promised, without what the last picture will take."""
-        return self.begun + 60 * self.recipe.minutes - self.record.get("drawing", 0.0) - time.perf_counter()
+        promised = 60 * self.recipe.minutes
+        picture = min(self.record.get("drawing", 0.0), RESERVE * promised)
+        return self.begun + promised - picture - time.perf_counter()
 
     def quarter(self) -> int:
         """How many quarters are done: of the time that was promised, or else of the steps."""

@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from minidiff import generator
 from minidiff.data import Images
 from minidiff.denoisers import from_network
-from minidiff.recipes import ANY_TIME_RECIPE, KIND, PATH, digit_network, digit_training
+from minidiff.digits import KIND, PATH, digit_network, digit_training
 from minidiff.samplers import ancestral, dpmpp_2m, last
 from minidiff.training import EMA, batches
+from minidiff.workshop.subjects import SUBJECTS
 
 __all__ = ["PEERS", "Contender", "Running", "contenders", "minidiff_digits"]
 
@@ -72,14 +73,15 @@ def in_precision(dtype: torch.dtype) -> torch.autocast:
 
 # minidiff
 
-SAID = ("batch_size", "learning_rate", "decay", "label_dropout")
+LIVE = SUBJECTS["mnist"].recipe
+SAID = {name: getattr(LIVE, name) for name in ("batch_size", "learning_rate", "decay", "label_dropout")}
 
 
 def minidiff_digits() -> Contender:
     """What `minidiff train mnist` does."""
 
     def start(images: Images, dtype: torch.dtype, steps: int | None, seed: int) -> Running:
-        wanted = {**ANY_TIME_RECIPE, "steps": steps or 10**9, "seed": seed}
+        wanted = {**SAID, "falls": LIVE.falls, "steps": steps or 10**9, "seed": seed}
         ema, running = digit_training(digit_network(seed, CLASSES), images.x, images.y, **wanted, dtype=dtype)
         return Running(running, lambda: ema.net)
 
@@ -100,8 +102,8 @@ def minidiff_digits() -> Contender:
     samplers = {f"DDPM, {steps} steps": draw(ddpm, steps) for steps in (25, 15, 50)}
     return Contender(
         settings="`minidiff train mnist`: a U-Net of 1.0 M weights says x0; judged by v, Muon, constant rate, EMA, "
-        + ", ".join(f"{name} {ANY_TIME_RECIPE[name]}" for name in SAID),
-        batch_size=ANY_TIME_RECIPE["batch_size"],
+        + ", ".join(f"{name} {number}" for name, number in SAID.items()),
+        batch_size=LIVE.batch_size,
         falls=False,
         blank=lambda: digit_network(0, CLASSES),
         start=start,

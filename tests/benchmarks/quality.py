@@ -40,10 +40,11 @@ from tqdm import tqdm
 from minidiff import generator, plots
 from minidiff.checkpoints import load_weights, read_card, save_weights, write_file
 from minidiff.data import mnist
+from minidiff.digits import digit_network, digit_objective
 from minidiff.metrics import frechet_distance
-from minidiff.recipes import digit_network, digit_objective
-from minidiff.workshop.runs import classifier_view, evaluate, principal_view
 from minidiff.training import faster_dtype
+from minidiff.workshop.evaluation import classifier_view, principal_view
+from minidiff.workshop.subjects import SUBJECTS
 from tests.benchmarks.contenders import Contender, contenders, in_precision
 
 __all__ = ["main", "reached", "report_of"]
@@ -234,7 +235,7 @@ def distances(samples: Tensor, train: Tensor) -> dict[str, dict[str, float]]:
     """
     test = mnist("test").x
     if 2 * len(samples) <= len(test):
-        measured = evaluate(samples, "mnist", seed=SEED)
+        measured = SUBJECTS["mnist"].distances(samples, seed=SEED)
         found = {short: (measured[long].value, measured[long].floor) for short, long in VIEWS.items()}
     else:
         real = drawn_at_random(test, len(samples), 0)

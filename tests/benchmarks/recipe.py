@@ -24,16 +24,19 @@ from minidiff import generator
 from minidiff.checkpoints import write_file
 from minidiff.data import Images
 from minidiff.denoisers import from_network
+from minidiff.digits import KIND, PATH, digit_optimizer, digit_weight
 from minidiff.networks import UNet, initialised
 from minidiff.paths import GaussianPath
-from minidiff.recipes import KIND, LABELS_RECIPE, PATH, digit_optimizer, digit_weight
 from minidiff.samplers import ancestral, dpmpp_2m, last
 from minidiff.targets import Target
 from minidiff.training import EMA, Weight, batches, denoising_objective, spread_times, train, warmup_cosine
+from minidiff.workshop.subjects import SUBJECTS
 from tests.benchmarks.contenders import CLASSES, SHAPE, Contender, Draw, Running
 from tests.benchmarks.quality import Bench, machine_of
 
 __all__ = ["ROWS", "Choices", "main", "with_choices"]
+
+SHIPPED = SUBJECTS["mnist-ddpm-labels"].recipe
 
 
 class Choices(NamedTuple):
@@ -41,10 +44,10 @@ class Choices(NamedTuple):
 
     labels: bool = True
     optimizer: str = "Muon"
-    learning_rate: float = LABELS_RECIPE["learning_rate"]
+    learning_rate: float = SHIPPED.learning_rate
     falls: bool = True
-    decay: float | None = LABELS_RECIPE["decay"]
-    batch_size: int = LABELS_RECIPE["batch_size"]
+    decay: float | None = SHIPPED.decay
+    batch_size: int = SHIPPED.batch_size
     kind: Target = KIND
     weight: Weight | None = digit_weight
     times: Callable[[int, GaussianPath, torch.Generator], Tensor] = spread_times
@@ -125,7 +128,7 @@ def with_choices(choices: Choices) -> Contender:
             steps=steps or 10**9,
             seed=seed,
         )
-        dropout = LABELS_RECIPE["label_dropout"] if choices.labels else 0.0
+        dropout = SHIPPED.label_dropout if choices.labels else 0.0
         objective = denoising_objective(PATH, choices.kind, choices.times, weight=choices.weight, label_dropout=dropout)
         running = train(
             net, data, objective, optimizer, generator=generator(seed, 2), schedule=schedule, ema=ema, dtype=dtype

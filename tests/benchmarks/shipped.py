@@ -21,7 +21,7 @@ from torch import Tensor
 from minidiff import generator
 from minidiff.checkpoints import write_file
 from minidiff.data import mnist
-from minidiff.recipes import digit_network, digit_objective, load_labelled_digit_network, sample_labelled_digits
+from minidiff.digits import digit_network, digit_objective, load_labelled_digit_network, sample_labelled_digits
 from minidiff.samplers import ancestral, dpmpp_2m
 from minidiff.training import faster_dtype
 from tests.benchmarks.quality import LAST, SEED, distances, machine_of

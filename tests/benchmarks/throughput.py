@@ -20,8 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from minidiff import generator
+from minidiff.digits import digit_network, digit_objective
 from minidiff.networks import initialised
-from minidiff.recipes import digit_network, digit_objective
 from minidiff.training import Batch, train
 
 __all__ = ["Theirs", "main", "operations_per_step", "speeds"]

@@ -1,17 +1,14 @@
 """The notation table of notebook 10. Every row of it is a conversion, and the test that holds it carries the row.
 
-The docstring of such a test is its row, word for word as it stands in the notebook: once from the table of the papers,
-once from that of the libraries. The body computes our side with the package, and each other side in the other one's
-letters. The last tests compare docstrings and notebook: no row without a test, and no test without a row.
+`@row` says what the thing is called: in this course, by the four papers and by the two libraries. The body computes our
+side with the package, and each other side in the other one's letters. `python -m tests.tools.notation` makes the
+notebook's tables from these rows, in this order. A test in `tests/repository/test_notation_tool.py` fails where the
+notebook holds anything else, and where a test here has no row.
 """
 
 import math
-import re
-from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -47,9 +44,7 @@ from minidiff.samplers import (
 from minidiff.schedules import ddpm_linear, edm, karras_times, rectified_flow, ve, vp_linear
 from minidiff.targets import Prediction, network_output, solve, target
 from tests.cases import normal, number, random_mixture
-
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-WHOLE, FIRST_ROWS, MORE_ROWS = ("10_fast_samplers", "05_forward_diffusion", "07_learning_to_denoise")
+from tests.tools.notation import row
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -162,11 +157,13 @@ def noises(make_generator):
 # --- what the paths are called ---------------------------------------------------------------------------------------
 
 
+@row(
+    "data, noisy data",
+    "$x_0$, $x_t$",
+    papers=("$x_0$, $x_t$", "$x(0)$, $x(t)$", r"$y$, $x = s(t)\,(y + n)$", r"$x_1$, $x_t = t\,x_1 + (1-t)\,x_0$"),
+    libraries=("`original_samples`, `add_noise(...)`", "`input`, `input + noise * sigma`"),
+)
 def test_data_and_noisy_data(make_generator):
-    r"""
-    | data, noisy data | $x_0$, $x_t$ | $x_0$, $x_t$ | $x(0)$, $x(t)$ | $y$, $x = s(t)\,(y + n)$ | $x_1$, $x_t = t\,x_1 + (1-t)\,x_0$ |
-    | data, noisy data | $x_0$, $x_t$ | `original_samples`, `add_noise(...)` | `input`, `input + noise * sigma` |
-    """  # noqa: E501
     x0, eps = noises(make_generator)
     scheduler = DDPMScheduler(**SETTINGS)
     for k, t, bar in zip(K, AT_K, at(ALPHA_BAR), strict=True):
@@ -182,11 +179,13 @@ def test_data_and_noisy_data(make_generator):
         equal(FLOW.perturb(x0, t, eps), theirs * x0 + (1 - theirs) * eps)
 
 
+@row(
+    "step index, number of steps",
+    r"$k = 0 \dots T$",
+    papers=(r"$t = 0 \dots T$", r"$i = 0 \dots N$", r"$i = 0 \dots N$, from noise to data", "–"),
+    libraries=("`timestep = k - 1`, `num_train_timesteps`", "index into `sigmas`, from noise to data"),
+)
 def test_step_index():
-    r"""
-    | step index, number of steps | $k = 0 \dots T$ | $t = 0 \dots T$ | $i = 0 \dots N$ | $i = 0 \dots N$, from noise to data | – |
-    | step index, number of steps | $k = 0 \dots T$ | `timestep = k - 1`, `num_train_timesteps` | index into `sigmas`, from noise to data |
-    """  # noqa: E501
     ours = DDPM.alpha(torch.arange(T + 1, dtype=torch.float64) / T) ** 2
     equal(ours, np.append(1, ALPHA_BAR))
     beta_i = [0.1 / T + i / (T * (T - 1)) * 19.9 for i in range(T)]  # Song, equation 32, i from 0 instead of from 1
@@ -201,11 +200,13 @@ def test_step_index():
     assert bool((sigmas[1:] < sigmas[:-1]).all())
 
 
+@row(
+    "time",
+    r"$t = k/T \in [0, 1]$",
+    papers=("–", r"$t \in [0, 1]$", r"$t = \sigma$", "$1 - t$"),
+    libraries=("`(timestep + 1) / 1000`; flows: `timestep / 1000`", "`sigma`"),
+)
 def test_time(make_generator):
-    r"""
-    | time | $t = k/T \in [0, 1]$ | – | $t \in [0, 1]$ | $t = \sigma$ | $1 - t$ |
-    | time | $t = k/T \in [0, 1]$ | `(timestep + 1) / 1000`; flows: `timestep / 1000` | `sigma` |
-    """
     equal(VP.alpha(TIMES), torch.exp(-song_b(TIMES) / 2))
     equal(VE.sigma(TIMES), song_ve_sigma(TIMES))
     t, s = number(0.5), number(0.45)
@@ -220,11 +221,13 @@ def test_time(make_generator):
     near(FLOW.sigma(flow.timesteps.double() / 1000), flow.sigmas[:-1])
 
 
+@row(
+    "direction of time",
+    "noise grows with $t$",
+    papers=("noise grows with $t$", "noise grows with $t$", "noise grows with $t$", "noise falls with $t$"),
+    libraries=("noise grows with `timestep`", "noise grows with `sigma`"),
+)
 def test_direction_of_time():
-    r"""
-    | direction of time | noise grows with $t$ | noise grows with $t$ | noise grows with $t$ | noise grows with $t$ | noise falls with $t$ |
-    | direction of time | noise grows with $t$ | noise grows with `timestep` | noise grows with `sigma` |
-    """  # noqa: E501
 
     def grows(values):
         return bool((torch.as_tensor(values).diff() > 0).all())
@@ -240,11 +243,13 @@ def test_direction_of_time():
     assert grows(1 - DDPMScheduler(**SETTINGS).alphas_cumprod) and grows(flow.sigmas[flow.timesteps.argsort()])
 
 
+@row(
+    "variance added by a step",
+    r"$\beta_k$",
+    papers=(r"$\beta_t$", r"$\beta_i \approx \beta(i/N)/N$", "–", "–"),
+    libraries=("`betas[k - 1]`", "–"),
+)
 def test_beta():
-    r"""
-    | variance added by a step | $\beta_k$ | $\beta_t$ | $\beta_i \approx \beta(i/N)/N$ | – | – |
-    | variance added by a step | $\beta_k$ | `betas[k - 1]` | – |
-    """
     _, ours = DDPM.transition(AT_K, BEFORE_K)
     equal(ours, at(BETA))
     near(ours, at(DDPMScheduler(**SETTINGS).betas))
@@ -253,22 +258,26 @@ def test_beta():
     torch.testing.assert_close(VP.transition(AT_K, BEFORE_K)[1], song_beta(AT_K) / T, rtol=0.05, atol=0)
 
 
+@row(
+    "squared factor of a step",
+    r"$1-\beta_k$ (no letter)",
+    papers=(r"$\alpha_t$", r"$1-\beta_i$", "–", "–"),
+    libraries=("`alphas[k - 1]`", "–"),
+)
 def test_squared_factor_of_a_step():
-    r"""
-    | squared factor of a step | $1-\beta_k$ (no letter) | $\alpha_t$ | $1-\beta_i$ | – | – |
-    | squared factor of a step | $1-\beta_k$ (no letter) | `alphas[k - 1]` | – |
-    """
     ours = DDPM.transition(AT_K, BEFORE_K)[0] ** 2
     equal(ours, at(ALPHA))
     equal(ours, [1 - 0.1 / T - (i - 1) / (T * (T - 1)) * 19.9 for i in K.tolist()])
     near(ours, at(DDPMScheduler(**SETTINGS).alphas), rtol=1e-6)
 
 
+@row(
+    "share of the data's variance left",
+    r"$\alpha(t)^2 = \bar\alpha_k$",
+    papers=(r"$\bar\alpha_t$", "$e^{-B(t)}$", "$s(t)^2$", "$t^2$"),
+    libraries=("`alphas_cumprod[k - 1]`", "`1 / (sigma**2 + 1)`"),
+)
 def test_share_of_the_variance():
-    r"""
-    | share of the data's variance left | $\alpha(t)^2 = \bar\alpha_k$ | $\bar\alpha_t$ | $e^{-B(t)}$ | $s(t)^2$ | $t^2$ |
-    | share of the data's variance left | $\alpha(t)^2 = \bar\alpha_k$ | `alphas_cumprod[k - 1]` | `1 / (sigma**2 + 1)` |
-    """  # noqa: E501
     equal(DDPM.alpha(AT_K) ** 2, at(ALPHA_BAR))
     near(DDPM.alpha(AT_K) ** 2, at(DDPMScheduler(**SETTINGS).alphas_cumprod))
     ours = VP.alpha(TIMES) ** 2
@@ -277,11 +286,13 @@ def test_share_of_the_variance():
     equal(FLOW.alpha(1 - TIMES) ** 2, TIMES**2)
 
 
+@row(
+    "factor of the data",
+    r"$\alpha(t)$",
+    papers=(r"$\sqrt{\bar\alpha_t}$", "$e^{-B(t)/2}$; VE: $1$", "$s(t)$", "$t$"),
+    libraries=("`alphas_cumprod[k - 1] ** 0.5`", "`1 / (sigma**2 + 1) ** 0.5`"),
+)
 def test_factor_of_the_data():
-    r"""
-    | factor of the data | $\alpha(t)$ | $\sqrt{\bar\alpha_t}$ | $e^{-B(t)/2}$; VE: $1$ | $s(t)$ | $t$ |
-    | factor of the data | $\alpha(t)$ | `alphas_cumprod[k - 1] ** 0.5` | `1 / (sigma**2 + 1) ** 0.5` |
-    """
     equal(DDPM.alpha(AT_K), at(ALPHA_BAR).sqrt())
     near(DDPM.alpha(AT_K), at(DDPMScheduler(**SETTINGS).alphas_cumprod) ** 0.5)
     near(DDPM.alpha(AT_K), at(DPMSolverMultistepScheduler(**SETTINGS).alpha_t))
@@ -291,11 +302,13 @@ def test_factor_of_the_data():
     equal(FLOW.alpha(1 - TIMES), TIMES)
 
 
+@row(
+    "standard deviation of the noise",
+    r"$\sigma(t)$",
+    papers=(r"$\sqrt{1-\bar\alpha_t}$", r"$\sqrt{1-e^{-B(t)}}$; VE: $\sigma(t)$", r"$s(t)\,\sigma(t)$", "$1-t$"),
+    libraries=("`(1 - alphas_cumprod[k - 1]) ** 0.5`; flows: `sigmas`", "`sigma / (sigma**2 + 1) ** 0.5`"),
+)
 def test_standard_deviation_of_the_noise():
-    r"""
-    | standard deviation of the noise | $\sigma(t)$ | $\sqrt{1-\bar\alpha_t}$ | $\sqrt{1-e^{-B(t)}}$; VE: $\sigma(t)$ | $s(t)\,\sigma(t)$ | $1-t$ |
-    | standard deviation of the noise | $\sigma(t)$ | `(1 - alphas_cumprod[k - 1]) ** 0.5`; flows: `sigmas` | `sigma / (sigma**2 + 1) ** 0.5` |
-    """  # noqa: E501
     equal(DDPM.sigma(AT_K), (1 - at(ALPHA_BAR)).sqrt())
     near(DDPM.sigma(AT_K), (1 - at(DDPMScheduler(**SETTINGS).alphas_cumprod)) ** 0.5)
     sigma = karras_sigma(TIMES)
@@ -307,11 +320,18 @@ def test_standard_deviation_of_the_noise():
     near(FLOW.sigma(flow.timesteps.double() / T), flow.sigmas)
 
 
+@row(
+    "noise over signal",
+    r"$\sigma(t)/\alpha(t)$",
+    papers=(
+        r"$\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$",
+        r"$\sqrt{e^{B(t)}-1}$; VE: $\sigma(t)$",
+        r"$\sigma(t)$",
+        "$(1-t)/t$",
+    ),
+    libraries=("`sigmas` of Euler, Heun and 2M", "`sigma`"),
+)
 def test_noise_over_signal():
-    r"""
-    | noise over signal | $\sigma(t)/\alpha(t)$ | $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ | $\sqrt{e^{B(t)}-1}$; VE: $\sigma(t)$ | $\sigma(t)$ | $(1-t)/t$ |
-    | noise over signal | $\sigma(t)/\alpha(t)$ | `sigmas` of Euler, Heun and 2M | `sigma` |
-    """  # noqa: E501
     ours = DDPM.sigma(AT_K) / DDPM.alpha(AT_K)
     equal(ours, ((1 - at(ALPHA_BAR)) / at(ALPHA_BAR)).sqrt())
     for kind in (EulerDiscreteScheduler, HeunDiscreteScheduler, DPMSolverMultistepScheduler):
@@ -325,11 +345,13 @@ def test_noise_over_signal():
     equal(FLOW.sigma(1 - TIMES) / FLOW.alpha(1 - TIMES), (1 - TIMES) / TIMES)
 
 
+@row(
+    "noise of one step; of the jump",
+    r"$z$; $\varepsilon$",
+    papers=(r"no letter; $\epsilon$", "$z$; $z$", r"–; $n/\sigma$", "–; $x_0$"),
+    libraries=("`variance_noise`; `noise`", "`randn_like(x)`; `noise`"),
+)
 def test_noise(make_generator):
-    r"""
-    | noise of one step; of the jump | $z$; $\varepsilon$ | no letter; $\epsilon$ | $z$; $z$ | –; $n/\sigma$ | –; $x_0$ |
-    | noise of one step; of the jump | $z$; $\varepsilon$ | `variance_noise`; `noise` | `randn_like(x)`; `noise` |
-    """  # noqa: E501
     x0, eps = noises(make_generator)
     t = number(0.4)
     x_t = VP.perturb(x0, t, eps)
@@ -360,11 +382,13 @@ def test_noise(make_generator):
     equal(ours / DDPM.alpha(s), theirs)
 
 
+@row(
+    "signal-to-noise ratio",
+    r"$\alpha(t)^2/\sigma(t)^2$",
+    papers=(r"$\bar\alpha_t/(1-\bar\alpha_t)$", "$1/(e^{B(t)}-1)$", r"$1/\sigma^2$", "$t^2/(1-t)^2$"),
+    libraries=("`alphas_cumprod[k - 1] / (1 - alphas_cumprod[k - 1])`", "`1 / sigma**2`"),
+)
 def test_signal_to_noise_ratio():
-    r"""
-    | signal-to-noise ratio | $\alpha(t)^2/\sigma(t)^2$ | $\bar\alpha_t/(1-\bar\alpha_t)$ | $1/(e^{B(t)}-1)$ | $1/\sigma^2$ | $t^2/(1-t)^2$ |
-    | signal-to-noise ratio | $\alpha(t)^2/\sigma(t)^2$ | `alphas_cumprod[k - 1] / (1 - alphas_cumprod[k - 1])` | `1 / sigma**2` |
-    """  # noqa: E501
     equal(DDPM.log_snr(AT_K).exp(), at(ALPHA_BAR) / (1 - at(ALPHA_BAR)))
     found = at(DDPMScheduler(**SETTINGS).alphas_cumprod)
     near(DDPM.log_snr(AT_K).exp(), found / (1 - found))
@@ -373,19 +397,28 @@ def test_signal_to_noise_ratio():
     equal(FLOW.log_snr(1 - TIMES).exp(), TIMES**2 / (1 - TIMES) ** 2)
 
 
+@row(
+    "half the log-SNR",
+    r"$\lambda = \ln\alpha - \ln\sigma$",
+    papers=("–", "–", r"$-\ln\sigma$", "–"),
+    libraries=("`lambda_t[k - 1]` of 2M", "`-sigma.log()`"),
+)
 def test_half_the_log_snr():
-    r"""
-    | half the log-SNR | $\lambda = \ln\alpha - \ln\sigma$ | – | – | $-\ln\sigma$ | – |
-    | half the log-SNR | $\lambda = \ln\alpha - \ln\sigma$ | `lambda_t[k - 1]` of 2M | `-sigma.log()` |
-    """
     equal(VP.log_snr(TIMES) / 2, -torch.log(karras_sigma(TIMES)))
     near(DDPM.log_snr(AT_K) / 2, at(DPMSolverMultistepScheduler(**SETTINGS).lambda_t))
 
 
+@row(
+    "drift and diffusion",
+    r"$f = \alpha'/\alpha$, $g^2 = 2\sigma(\sigma' - f\sigma)$",
+    papers=(
+        "–",
+        r"$-\frac12\beta(t)$, $\beta(t)$; VE: $0$, $d\sigma^2/dt$",
+        r"$\dot s/s$, $2s^2\dot\sigma\sigma$",
+        "–",
+    ),
+)
 def test_drift_and_diffusion():
-    r"""
-    | drift and diffusion | $f = \alpha'/\alpha$, $g^2 = 2\sigma(\sigma' - f\sigma)$ | – | $-\frac12\beta(t)$, $\beta(t)$; VE: $0$, $d\sigma^2/dt$ | $\dot s/s$, $2s^2\dot\sigma\sigma$ | – |
-    """  # noqa: E501
     drift, g2 = VP.drift_and_diffusion(TIMES)
     equal(drift, -song_beta(TIMES) / 2)
     equal(g2, song_beta(TIMES))
@@ -401,11 +434,18 @@ def test_drift_and_diffusion():
 # --- what a network says ---------------------------------------------------------------------------------------------
 
 
+@row(
+    "score",
+    r'`kind="score"`, $-\hat\varepsilon/\sigma$',
+    papers=(
+        r"$-\epsilon_\theta/\sqrt{1-\bar\alpha_t}$",
+        r"$s_\theta(x, t)$",
+        r"$(D_\theta(x;\sigma) - x)/\sigma^2$",
+        r"$(t\,v_t - x)/(1-t)$",
+    ),
+    libraries=("`model_output` of `ScoreSdeVeScheduler`", "`(denoised - x) / sigma**2`"),
+)
 def test_score(make_generator):
-    r"""
-    | score | `kind="score"`, $-\hat\varepsilon/\sigma$ | $-\epsilon_\theta/\sqrt{1-\bar\alpha_t}$ | $s_\theta(x, t)$ | $(D_\theta(x;\sigma) - x)/\sigma^2$ | $(t\,v_t - x)/(1-t)$ |
-    | score | `kind="score"`, $-\hat\varepsilon/\sigma$ | `model_output` of `ScoreSdeVeScheduler` | `(denoised - x) / sigma**2` |
-    """  # noqa: E501
     for path, t in ((DDPM, AT_K[1]), (VP, TIMES[1]), (EDM, TIMES[2]), (FLOW, TIMES[1])):  # Song's is the gradient
         found = truth(path, t, make_generator)
         equal(target("score", path, found.x0, found.eps, t), found.score)
@@ -430,11 +470,18 @@ def test_score(make_generator):
     near(VE.posterior(found.x, found.x0, t, s)[0], theirs.prev_sample_mean)
 
 
+@row(
+    "guess of the noise",
+    r'`kind="eps"`, $\varepsilon_\theta$',
+    papers=(
+        r"$\epsilon_\theta(x_t, t)$",
+        r"$-\sqrt{1-e^{-B(t)}}\;s_\theta$",
+        r"$(x - D_\theta)/\sigma$",
+        r"$x - t\,v_t$",
+    ),
+    libraries=('`prediction_type="epsilon"`', "`to_d(x, sigma, denoised)`"),
+)
 def test_guess_of_the_noise(make_generator):
-    r"""
-    | guess of the noise | `kind="eps"`, $\varepsilon_\theta$ | $\epsilon_\theta(x_t, t)$ | $-\sqrt{1-e^{-B(t)}}\;s_\theta$ | $(x - D_\theta)/\sigma$ | $x - t\,v_t$ |
-    | guess of the noise | `kind="eps"`, $\varepsilon_\theta$ | `prediction_type="epsilon"` | `to_d(x, sigma, denoised)` |
-    """  # noqa: E501
     t = number(0.3)
     found = truth(VP, t, make_generator)
     ours = target("eps", VP, found.x0, found.eps, t)
@@ -458,11 +505,18 @@ def original_sample(kind, output, k, x, make_generator):
     return scheduler.step(output.float(), k - 1, x.float(), generator=make_generator(9)).pred_original_sample
 
 
+@row(
+    "guess of the data",
+    r'`kind="x0"`, $\hat x_0$',
+    papers=(
+        "$x_0$ predicted, section 3.2",
+        r"$e^{B(t)/2}\,(x + (1-e^{-B(t)})\,s_\theta)$",
+        r"$D_\theta(x;\sigma)$",
+        r"$x + (1-t)\,v_t$",
+    ),
+    libraries=('`prediction_type="sample"`, `pred_original_sample`', "`denoised = model(x, sigma)`"),
+)
 def test_guess_of_the_data(make_generator):
-    r"""
-    | guess of the data | `kind="x0"`, $\hat x_0$ | $x_0$ predicted, section 3.2 | $e^{B(t)/2}\,(x + (1-e^{-B(t)})\,s_\theta)$ | $D_\theta(x;\sigma)$ | $x + (1-t)\,v_t$ |
-    | guess of the data | `kind="x0"`, $\hat x_0$ | `prediction_type="sample"`, `pred_original_sample` | `denoised = model(x, sigma)` |
-    """  # noqa: E501
     t = number(0.3)
     found = truth(VP, t, make_generator)
     equal(found.x0, torch.exp(song_b(t) / 2) * (found.x + (1 - torch.exp(-song_b(t))) * found.score))
@@ -480,11 +534,13 @@ def test_guess_of_the_data(make_generator):
     near(found.x0, original_sample("sample", found.x0, k, found.x, make_generator))
 
 
+@row(
+    "the mixed target",
+    r'`kind="v"`, $\alpha\varepsilon - \sigma x_0$',
+    papers=("–", "–", r"$-F_\theta$ if $\sigma_\text{data} = 1$", "–"),
+    libraries=('`prediction_type="v_prediction"`, `get_velocity(...)`', "`inner_model` of `VDenoiser`"),
+)
 def test_mixed_target(make_generator):
-    r"""
-    | the mixed target | `kind="v"`, $\alpha\varepsilon - \sigma x_0$ | – | – | $-F_\theta$ if $\sigma_\text{data} = 1$ | – |
-    | the mixed target | `kind="v"`, $\alpha\varepsilon - \sigma x_0$ | `prediction_type="v_prediction"`, `get_velocity(...)` | `inner_model` of `VDenoiser` |
-    """  # noqa: E501
     x0, eps = noises(make_generator)
     t = number(0.3)
     sigma, y, n = karras_sigma(t), x0, karras_sigma(t) * eps
@@ -498,11 +554,13 @@ def test_mixed_target(make_generator):
     near(solve("v", DDPM, ours, x, t).x0, original_sample("v_prediction", ours, k, x, make_generator), rtol=1e-3)
 
 
+@row(
+    "velocity",
+    r"""`kind="velocity"`, $\alpha' x_0 + \sigma'\varepsilon$""",
+    papers=("–", r"$f x - \frac12 g^2 s_\theta$", r"$(x - D_\theta)/\sigma$", "$-v_t$"),
+    libraries=("flows: `model_output`", "`to_d(x, sigma, denoised)`"),
+)
 def test_velocity(make_generator):
-    r"""
-    | velocity | `kind="velocity"`, $\alpha' x_0 + \sigma'\varepsilon$ | – | $f x - \frac12 g^2 s_\theta$ | $(x - D_\theta)/\sigma$ | $-v_t$ |
-    | velocity | `kind="velocity"`, $\alpha' x_0 + \sigma'\varepsilon$ | flows: `model_output` | `to_d(x, sigma, denoised)` |
-    """  # noqa: E501
     t = number(0.3)
     found = truth(VP, t, make_generator)
     ours = target("velocity", VP, found.x0, found.eps, t)
@@ -531,11 +589,13 @@ def ddpm_step(variance_type, output, k, x, make_generator):
     return found.double(), torch.randn(x.shape, generator=make_generator(9)).double()
 
 
+@row(
+    "mean of the posterior",
+    r"$\tilde\mu$, `path.posterior`",
+    papers=(r"$\tilde\mu_t(x_t, x_0)$", r"VE: $x_i + (\sigma_i^2 - \sigma_{i-1}^2)\,s_\theta$", "–", "–"),
+    libraries=("`DDPMScheduler.step(...)`, less its noise", "`x + to_d(...) * (sigma_down - sigma_from)`"),
+)
 def test_mean_of_the_posterior(make_generator):
-    r"""
-    | mean of the posterior | $\tilde\mu$, `path.posterior` | $\tilde\mu_t(x_t, x_0)$ | VE: $x_i + (\sigma_i^2 - \sigma_{i-1}^2)\,s_\theta$ | – | – |
-    | mean of the posterior | $\tilde\mu$, `path.posterior` | `DDPMScheduler.step(...)`, less its noise | `x + to_d(...) * (sigma_down - sigma_from)` |
-    """  # noqa: E501
     for k in (2, 500, 1000):
         t, s, i = number(k / T), number((k - 1) / T), k - 1
         found = truth(DDPM, t, make_generator)
@@ -554,11 +614,13 @@ def test_mean_of_the_posterior(make_generator):
     equal(VE.posterior(found.x, found.x0, t, s)[0], found.x + added * found.score)
 
 
+@row(
+    "variance of the posterior",
+    r"$\tilde\sigma^2$, `posterior_variance`",
+    papers=(r"$\tilde\beta_t$", r"VE: $\sigma_{i-1}^2(\sigma_i^2 - \sigma_{i-1}^2)/\sigma_i^2$", "–", "–"),
+    libraries=('`variance_type="fixed_small"`', "`sigma_up**2`"),
+)
 def test_variance_of_the_posterior(make_generator):
-    r"""
-    | variance of the posterior | $\tilde\sigma^2$, `posterior_variance` | $\tilde\beta_t$ | VE: $\sigma_{i-1}^2(\sigma_i^2 - \sigma_{i-1}^2)/\sigma_i^2$ | – | – |
-    | variance of the posterior | $\tilde\sigma^2$, `posterior_variance` | `variance_type="fixed_small"` | `sigma_up**2` |
-    """  # noqa: E501
     ours = posterior_variance(DDPM, AT_K, BEFORE_K)
     equal(ours, at(BETA_TILDE))
     _, sigma_up = get_ancestral_step(SCALED.sigma(AT_K), SCALED.sigma(BEFORE_K))
@@ -571,11 +633,13 @@ def test_variance_of_the_posterior(make_generator):
         near(variance.sqrt() * noise, theirs)
 
 
+@row(
+    "variance of the forward step",
+    "$w$, `forward_variance`",
+    papers=(r"$\beta_t$", r"$\beta_i$; VE: $\sigma_i^2 - \sigma_{i-1}^2$", "–", "–"),
+    libraries=('`variance_type="fixed_large"`', "–"),
+)
 def test_variance_of_the_forward_step(make_generator):
-    r"""
-    | variance of the forward step | $w$, `forward_variance` | $\beta_t$ | $\beta_i$; VE: $\sigma_i^2 - \sigma_{i-1}^2$ | – | – |
-    | variance of the forward step | $w$, `forward_variance` | `variance_type="fixed_large"` | – |
-    """  # noqa: E501
     ours = forward_variance(DDPM, AT_K, BEFORE_K)
     equal(ours, at(BETA))
     equal(ours, [0.1 / T + (i - 1) / (T * (T - 1)) * 19.9 for i in K.tolist()])
@@ -586,11 +650,13 @@ def test_variance_of_the_forward_step(make_generator):
         near(variance.sqrt() * noise, theirs)
 
 
+@row(
+    "exponent of the learned variance",
+    r"$\nu_k$",
+    libraries=('`variance_type="learned_range"`, `(predicted_variance + 1) / 2`', "–"),
+)
 @pytest.mark.parametrize("nu", [0.0, 0.3, 1.0])
 def test_exponent_of_the_learned_variance(nu, make_generator):
-    r"""
-    | exponent of the learned variance | $\nu_k$ | `variance_type="learned_range"`, `(predicted_variance + 1) / 2` | – |
-    """
     t, s = AT_K[2], BEFORE_K[2]
     ours = forward_variance(DDPM, t, s) ** nu * posterior_variance(DDPM, t, s) ** (1 - nu)  # notebook 07, section 9.2
     output = torch.cat([torch.zeros(5, 2), torch.full((5, 2), 2 * nu - 1)], dim=1)
@@ -598,12 +664,14 @@ def test_exponent_of_the_learned_variance(nu, make_generator):
     near(ours.sqrt() * noise, theirs)
 
 
+@row(
+    "fresh noise in a step",
+    r"`eta` $= \eta$",
+    papers=(r"$\eta = 1$", "–", "–", "–"),
+    libraries=("`eta` of `DDIMScheduler.step`", "`eta` of `get_ancestral_step`"),
+)
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_fresh_noise_in_a_step(eta, make_generator):
-    r"""
-    | fresh noise in a step | `eta` $= \eta$ | $\eta = 1$ | – | – | – |
-    | fresh noise in a step | `eta` $= \eta$ | `eta` of `DDIMScheduler.step` | `eta` of `get_ancestral_step` |
-    """
     scheduler = DDIMScheduler(**SETTINGS, clip_sample=False, prediction_type="sample")
     scheduler.set_timesteps(50)
     i = int(scheduler.timesteps[20])
@@ -621,11 +689,13 @@ def test_fresh_noise_in_a_step(eta, make_generator):
     near(ours / DDPM.alpha(s).float(), theirs)
 
 
+@row(
+    "stochasticity of the reverse SDE",
+    "`stochasticity` $= c$",
+    papers=("–", "$c = 1$: equation 6; $c = 0$: equation 13", r"$\beta(t) = c^2\,\dot\sigma/\sigma$", "–"),
+)
 @pytest.mark.parametrize("c", [0.0, 0.5, 1.0, 2.0])
 def test_stochasticity(c, make_generator):
-    r"""
-    | stochasticity of the reverse SDE | `stochasticity` $= c$ | – | $c = 1$: equation 6; $c = 0$: equation 13 | $\beta(t) = c^2\,\dot\sigma/\sigma$ | – |
-    """  # noqa: E501
     t, h = number(0.4), 1e-6
     z = torch.randn(5, 2, generator=make_generator(6), dtype=torch.float64)
 
@@ -649,11 +719,13 @@ def test_stochasticity(c, make_generator):
     compare(step(BY_SIGMA, found.x, found.x0) - found.x, theirs, h if c == 0 else math.sqrt(h))
 
 
+@row(
+    "churn",
+    "`churn`, `churn_between`, `churn_noise`",
+    papers=("–", "–", r"$S_\text{churn}$, $[S_\text{tmin}, S_\text{tmax}]$, $S_\text{noise}$", "–"),
+    libraries=("`s_churn`, `s_tmin`, `s_tmax`, `s_noise`", "`s_churn`, `s_tmin`, `s_tmax`, `s_noise`"),
+)
 def test_churn(make_generator):
-    r"""
-    | churn | `churn`, `churn_between`, `churn_noise` | – | – | $S_\text{churn}$, $[S_\text{tmin}, S_\text{tmax}]$, $S_\text{noise}$ | – |
-    | churn | `churn`, `churn_between`, `churn_noise` | `s_churn`, `s_tmin`, `s_tmax`, `s_noise` | `s_churn`, `s_tmin`, `s_tmax`, `s_noise` |
-    """  # noqa: E501
     S_churn, S_tmin, S_tmax, S_noise = 4.0, 0.05, 40.0, 1.1
     scheduler = EulerDiscreteScheduler(**SETTINGS, timestep_spacing="trailing")
     scheduler.set_timesteps(20)
@@ -691,11 +763,18 @@ def test_churn(make_generator):
     equal(last(heun(lambda *_: x0, EDM, x, times, churn=100.0, churn_noise=S_noise, generator=g)), theirs)
 
 
+@row(
+    "prior",
+    r"`path.prior`, variance $\alpha(1)^2 + \sigma(1)^2$",
+    papers=(
+        r"$\mathcal N(0, I)$",
+        r"$\mathcal N(0, I)$; VE: $\mathcal N(0, \sigma_\text{max}^2 I)$",
+        r"$\mathcal N(0, \sigma_\text{max}^2 I)$",
+        r"$\mathcal N(0, I)$",
+    ),
+    libraries=("`init_noise_sigma * noise`", "`sigmas[0] * noise`"),
+)
 def test_prior(make_generator):
-    r"""
-    | prior | `path.prior`, variance $\alpha(1)^2 + \sigma(1)^2$ | $\mathcal N(0, I)$ | $\mathcal N(0, I)$; VE: $\mathcal N(0, \sigma_\text{max}^2 I)$ | $\mathcal N(0, \sigma_\text{max}^2 I)$ | $\mathcal N(0, I)$ |
-    | prior | `path.prior`, variance $\alpha(1)^2 + \sigma(1)^2$ | `init_noise_sigma * noise` | `sigmas[0] * noise` |
-    """  # noqa: E501
     noise = torch.randn(5, 2, generator=make_generator(0))
     for path, theirs in ((DDPM, 1.0), (VP, 1.0), (FLOW, 1.0), (VE, math.hypot(50, 1)), (EDM, math.hypot(80, 1))):
         torch.testing.assert_close(path.prior((5, 2), make_generator(0)), theirs * noise, rtol=1e-6, atol=0)
@@ -723,11 +802,13 @@ def shown(path, x, t) -> Spy:
     return net
 
 
+@row(
+    "scaling of a network's input",
+    r"$1/\sqrt{\alpha^2+\sigma^2}$",
+    papers=("$1$", "–", r"$c_\text{in} = 1/\sqrt{\sigma^2+\sigma_\text{data}^2}$", "–"),
+    libraries=("`scale_model_input(...)`", "`c_in`"),
+)
 def test_scaling_of_the_input(make_generator):
-    r"""
-    | scaling of a network's input | $1/\sqrt{\alpha^2+\sigma^2}$ | $1$ | – | $c_\text{in} = 1/\sqrt{\sigma^2+\sigma_\text{data}^2}$ | – |
-    | scaling of a network's input | $1/\sqrt{\alpha^2+\sigma^2}$ | `scale_model_input(...)` | `c_in` |
-    """  # noqa: E501
     x, _ = noises(make_generator)
     equal(shown(DDPM, x, number(0.3)).x, x)
     t = number(0.3)
@@ -743,11 +824,18 @@ def test_scaling_of_the_input(make_generator):
     near(shown(DDPM, x, t).x, scaled)
 
 
+@row(
+    "skip and scale of its output",
+    '`from_network(net, path, "v")`',
+    papers=(
+        "–",
+        "–",
+        r"$c_\text{skip} = \sigma_\text{data}^2/(\sigma^2+\sigma_\text{data}^2)$, $c_\text{out} = \sigma\sigma_\text{data}/\sqrt{\sigma^2+\sigma_\text{data}^2}$",  # noqa: E501
+        "–",
+    ),
+    libraries=("`precondition_outputs(...)` of `EDMEulerScheduler`", "`c_skip`, `c_out`"),
+)
 def test_skip_and_scale_of_the_output(make_generator):
-    r"""
-    | skip and scale of its output | `from_network(net, path, "v")` | – | – | $c_\text{skip} = \sigma_\text{data}^2/(\sigma^2+\sigma_\text{data}^2)$, $c_\text{out} = \sigma\sigma_\text{data}/\sqrt{\sigma^2+\sigma_\text{data}^2}$ | – |
-    | skip and scale of its output | `from_network(net, path, "v")` | `precondition_outputs(...)` of `EDMEulerScheduler` | `c_skip`, `c_out` |
-    """  # noqa: E501
     x, _ = noises(make_generator)
     for path in (VP, EDM, FLOW):
         t = number(0.3)
@@ -760,11 +848,13 @@ def test_skip_and_scale_of_the_output(make_generator):
         near(ours, theirs)
 
 
+@row(
+    "noise level that it is told",
+    "log-SNR",
+    papers=("$t$", "$t$", r"$c_\text{noise} = \frac14\ln\sigma$", "$t$"),
+    libraries=("`timestep`; EDM: `precondition_noise(sigma)`", "`sigma`"),
+)
 def test_noise_level(make_generator):
-    r"""
-    | noise level that it is told | log-SNR | $t$ | $t$ | $c_\text{noise} = \frac14\ln\sigma$ | $t$ |
-    | noise level that it is told | log-SNR | `timestep`; EDM: `precondition_noise(sigma)` | `sigma` |
-    """
     x, _ = noises(make_generator)
     t = number(0.3)
     ours = shown(VP, x, t).log_snr
@@ -780,11 +870,13 @@ def test_noise_level(make_generator):
     near(ours, torch.log(bars[k - 1] / (1 - bars[k - 1])))
 
 
+@row(
+    "Karras' steps",
+    "`karras_times`",
+    papers=("–", "–", r"$\sigma_i$, equation 5", "–"),
+    libraries=("`use_karras_sigmas=True`", "`get_sigmas_karras`"),
+)
 def test_karras_steps():
-    r"""
-    | Karras' steps | `karras_times` | – | – | $\sigma_i$, equation 5 | – |
-    | Karras' steps | `karras_times` | `use_karras_sigmas=True` | `get_sigmas_karras` |
-    """
     n, low, high, rho = 18, 0.002, 80.0, 7
     i = torch.arange(n, dtype=torch.float64)
     theirs = (high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
@@ -795,73 +887,3 @@ def test_karras_steps():
     low, high = float(scheduler.sigmas[-2]), float(scheduler.sigmas[0])
     times = karras_times(DDPM, n, sigma_min=low, sigma_max=high)
     near(DDPM.sigma(times) / DDPM.alpha(times), scheduler.sigmas)
-
-
-# --- the table itself ------------------------------------------------------------------------------------------------
-
-
-def rows_in(text: str | None) -> list[str]:
-    return [line.strip() for line in (text or "").splitlines() if line.strip().startswith("|")]
-
-
-def tables(name: str) -> list[list[str]]:
-    """The tables under a notebook's heading `notation table`, each with its head and without the line below it."""
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    (section,) = re.findall(r"^## [^\n]*notation table.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    blocks = re.findall(r"(?:^\|.*\n?)+", section, re.MULTILINE)
-    return [[row for row in rows_in(block) if not re.fullmatch(r"[|\s:-]+", row)] for block in blocks]
-
-
-def cells(row: str) -> list[str]:
-    return [cell.strip() for cell in row.strip("|").split("|")]
-
-
-def disagreements(in_notebook: list[str], in_tests: list[str]) -> list[str]:
-    notebook, tests = Counter(in_notebook), Counter(in_tests)
-    return [f"no test holds: {row}" for row in notebook - tests] + [f"no row for: {row}" for row in tests - notebook]
-
-
-def rows_of_tests() -> list[str]:
-    return [row for name, thing in globals().items() if name.startswith("test_") for row in rows_in(thing.__doc__)]
-
-
-def rows_of_the_notebook() -> list[str]:
-    return [row for table in tables(WHOLE) for row in table[1:]]
-
-
-def test_every_row_has_a_test_and_every_test_a_row():
-    assert disagreements(rows_of_the_notebook(), rows_of_tests()) == []
-
-
-def test_the_table_has_all_its_columns():
-    papers, libraries = tables(WHOLE)
-    for table, columns in ((papers, ("Ho", "Song", "Karras", "Lipman")), (libraries, ("diffusers", "k-diffusion"))):
-        head = cells(table[0])
-        assert head[:2] == ["what", "in this course"] and len(head) == 2 + len(columns)
-        assert all(name in title for name, title in zip(columns, head[2:], strict=True))
-        assert all(len(cells(row)) == len(head) for row in table)
-    ours = [{cells(row)[0]: cells(row)[1] for row in table} for table in (papers, libraries)]
-    assert all(ours[0][what] == ours[1][what] for what in ours[0].keys() & ours[1].keys())
-
-
-def test_the_first_rows_are_still_there():
-    """What notebooks 05 and 07 began: the same words for the same things, and the same letters of Ho's."""
-    papers = {cells(row)[0]: cells(row) for row in tables(WHOLE)[0]}
-    everything = {cells(row)[0] for table in tables(WHOLE) for row in table}
-    ((_, *first),) = tables(FIRST_ROWS)
-    assert len(first) >= 10
-    for row in first:
-        assert papers[cells(row)[0]][:3] == cells(row)
-    ((_, *more),) = tables(MORE_ROWS)
-    assert len(more) >= 7
-    assert {cells(row)[0] for row in more} <= everything
-
-
-def test_the_guard_sees_a_row_that_is_lost_or_changed():
-    rows = ["| a | b |", "| c | d |"]
-    assert disagreements(rows, rows[::-1]) == []
-    assert disagreements(rows, rows[:1]) == ["no test holds: | c | d |"]
-    assert disagreements(rows[1:], rows) == ["no row for: | a | b |"]
-    assert disagreements(["| a | x |", rows[1]], rows) == ["no test holds: | a | x |", "no row for: | a | b |"]
-    assert disagreements([*rows, rows[0]], rows) == ["no test holds: | a | b |"]

@@ -10,8 +10,8 @@ import torch
 from minidiff import generator
 from minidiff.checkpoints import load_weights
 from minidiff.data import Images
+from minidiff.digits import digit_network
 from minidiff.networks import initialised
-from minidiff.recipes import digit_network
 from tests.benchmarks import contenders, quality, recipe, shipped, throughput
 
 

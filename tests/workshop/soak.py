@@ -11,9 +11,9 @@ import time
 import pytest
 from tqdm import tqdm
 
-from minidiff import runs
-from tests.processes import end, finished, lines_of, started, torchrun, wait_until, workers_of
-from tests.workshop.test_command_line import bits_of, steps_of
+from minidiff.workshop.runs import load_run
+from minidiff.workshop.snapshots import load_snapshot
+from tests.processes import bits_of, end, finished, lines_of, started, steps_of, torchrun, wait_until, workers_of
 from tests.workshop.test_workers import farthest_losses, linux
 
 KILLS, WORKER_KILLS = 50, 6
@@ -38,10 +38,10 @@ def test_fifty_kills_and_the_same_bits(tmp_path, seed):
         time.sleep(moment.uniform(0, 2 * start_up))
         assert process.poll() is None or process.returncode == 0
         end(process)
-        snapshot = runs.load_snapshot(cut, pytest.fail)
+        snapshot = load_snapshot(cut, pytest.fail)
         stood.append(snapshot.record["step"] if snapshot else 0)
         if (cut / "weights.safetensors").exists():
-            runs.load_run(cut)
+            load_run(cut)
     print(f"steps that stood after each kill: {stood}")
     assert stood == sorted(stood) and len(set(stood)) > KILLS // 4
     assert finished(*TRAINING, "--steps", steps, "--out", cut, "--resume", seconds=900).returncode == 0

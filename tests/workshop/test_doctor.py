@@ -18,18 +18,23 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff import data, doctor, recipes
+from minidiff import checkpoints as checkpoints_module
+from minidiff import digits
+from minidiff._shell import minidiff_command
+from minidiff.data import mnist_folders
+from minidiff.workshop import doctor
 from minidiff.workshop.doctor import Fact, Note, Problem, Report, examine, show, to_json
 
-NAMES = list(data.MNIST_FILES)
+mnist_module = sys.modules["minidiff.data.mnist"]  # its name in the package is that of the function
+NAMES = list(mnist_module.MNIST_FILES)
 KEYS = [
-    *("minidiff", "python", "packages", "jupyterlab", "settings", "devices", "threads", "bfloat16", "mnist"),
+    *("minidiff", "python", "packages", "jupyterlab", "kernel", "settings", "devices", "threads", "bfloat16", "mnist"),
     *("checkpoints", "free_disk"),
 ]
 CHECKS = {
     **{"minidiff": "package_itself", "Python": "python", "packages": "packages", "JupyterLab": "jupyterlab"},
-    **{"settings": "settings", "devices": "devices", "threads": "threads", "bfloat16": "bfloat16", "MNIST": "mnist"},
-    **{"checkpoints": "checkpoints", "free disk": "disk"},
+    **{"kernel": "kernel", "settings": "settings", "devices": "devices", "threads": "threads"},
+    **{"bfloat16": "bfloat16", "MNIST": "mnist", "checkpoints": "checkpoints", "free disk": "disk"},
 }
 
 
@@ -37,14 +42,17 @@ CHECKS = {
 def machine(tmp_path, monkeypatch):
     """A machine that lacks nothing: a small MNIST, whose hashes the package now expects, in `$MINIDIFF_DATA/mnist`;
     a cache folder of its own; and no time spent on bfloat16."""
-    pixels = np.arange(784, dtype=np.uint8).tobytes()
-    small = [bytes(16) + pixels, bytes(8) + b"\7", bytes(16) + pixels[::-1], bytes(8) + b"\4"]
+    pixels = np.arange(784).astype(np.uint8).tobytes()
+    images, labels = ((b"\0\0\x08" + bytes([d]) + b"\0\0\0\x01") for d in (3, 1))  # IDX: unsigned bytes, one of them
+    images += (b"\0\0\0" + bytes([28])) * 2
+    small = [images + pixels, labels + b"\7", images + pixels[::-1], labels + b"\4"]
     contents = dict(zip(NAMES, small, strict=True))
     hashes = {name: (hashlib.sha256(content).hexdigest(), "0" * 64) for name, content in contents.items()}
-    monkeypatch.setattr(data, "MNIST_FILES", hashes)
-    monkeypatch.setattr(data.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setattr(data.pooch, "retrieve", lambda *given, **named: pytest.fail("the doctor downloads"))
+    monkeypatch.setattr(mnist_module, "MNIST_FILES", hashes)
+    monkeypatch.setattr(mnist_module.pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.setattr(mnist_module.pooch, "retrieve", lambda *given, **named: pytest.fail("the doctor downloads"))
     monkeypatch.setattr(doctor, "bfloat16", lambda: iter([Fact(["faster"], {"ratio": 0.5})]))
+    monkeypatch.setattr(doctor, "kernel", lambda: iter([Fact(["Python 3 (python3)"], [])]))
     monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("MINIDIFF_SEED", raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "10000")
@@ -82,7 +90,7 @@ def only_problem(capsys, what, cure):
 def run(folder, *, as_json, first="", **environment):
     """The doctor in a process of its own, after a line of Python."""
     source = f"import sys\n{first}\nfrom minidiff.workshop.doctor import doctor\nsys.exit(doctor(as_json={as_json}))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(doctor.__file__).parents[1]), **environment}
+    environment = {**os.environ, "PYTHONPATH": str(Path(doctor.__file__).parents[2]), **environment}
     return subprocess.run([sys.executable, "-c", source], cwd=folder, capture_output=True, text=True, env=environment)
 
 
@@ -112,7 +120,7 @@ def test_a_package_that_is_broken_stops_nothing(tmp_path):
     told = [line for line in result.stdout.splitlines() if line.startswith("PROBLEM")]
     assert len(told) == 2 and result.stdout.endswith("\n\n2 problems\n")
     assert "pooch cannot be imported" in told[0]
-    assert told[0].endswith('; cure: python -m pip install --force-reinstall "pooch>=1.8"')
+    assert told[0].endswith(f"; cure: {sys.executable} -m pip install --force-reinstall 'pooch>=1.8'")
     assert "MINIDIFF_SEED must be a whole number, but is '-1'; cure: " in told[1]
     for name in ("bfloat16", "MNIST", "checkpoints"):
         assert f"\n{name:<13}not examined\n" in result.stdout
@@ -146,7 +154,7 @@ def test_a_machine_that_lacks_nothing(machine, capsys):
 def test_damaged_mnist(machine, capsys, name, spoil):
     file = machine / "data" / "mnist" / f"{name}.gz"
     file.write_bytes(spoil(file.read_bytes()))
-    found = only_problem(capsys, str(file), "delete it and run again")
+    found = only_problem(capsys, str(file), "move that file elsewhere or name another folder, and run again")
     assert found["facts"]["mnist"][0] == {"folder": str(file.parent), "state": "damaged"}
 
 
@@ -162,7 +170,7 @@ def test_a_folder_that_is_looked_in_twice_is_told_once(machine, capsys, monkeypa
     """$MINIDIFF_DATA may be the data folder of the repository above."""
     (machine / "minidiff").mkdir()
     (machine / "minidiff" / "__init__.py").touch()
-    assert data.mnist_folders()[0] == data.mnist_folders()[1]
+    assert mnist_folders()[0] == mnist_folders()[1]
     code, found = printed(capsys)
     assert code == 0 and found["notes"] == []
     assert [each["state"] for each in found["facts"]["mnist"]] == ["found", "not there"]
@@ -197,7 +205,7 @@ def test_mnist_that_could_not_be_written(machine, capsys, monkeypatch):
 def checkpoint(machine):
     """A copy of the classifier's checkpoint where it is looked for first."""
     name = "mnist-classifier"
-    return Path(shutil.copytree(recipes.checkpoint_folder(name), machine / "data" / "checkpoints" / name))
+    return Path(shutil.copytree(checkpoints_module.checkpoint_folder(name), machine / "data" / "checkpoints" / name))
 
 
 @pytest.mark.parametrize("in_git", [False, True])
@@ -209,27 +217,30 @@ def test_a_damaged_checkpoint(machine, checkpoint, capsys, file, in_git):
     (checkpoint / file).write_bytes(content)
     if in_git:
         (machine / ".git").mkdir()
-    found = only_problem(capsys, str(checkpoint), f"python -m minidiff.recipes mnist-classifier --out {checkpoint}")
+    anew = minidiff_command("train", "mnist-classifier", "--out", "runs/mnist-classifier")
+    found = only_problem(capsys, str(checkpoint), anew)
     (problem,) = found["problems"]
     assert problem["what"].count(str(checkpoint)) == 1
-    assert problem["cure"].startswith(f"git checkout {checkpoint}, or make it anew: python" if in_git else "python -m")
+    again = f"git checkout {checkpoint}" if in_git else "copy it from the course again"
+    assert problem["cure"].startswith(f"{again}, or make it anew: {doctor.python_here()} -m minidiff train ")
     assert [each["state"] for each in found["facts"]["checkpoints"]] == ["damaged", *["found"] * 3]
     assert found["facts"]["checkpoints"][0]["folder"] == str(checkpoint)
 
 
 def test_a_checkpoint_without_its_weights(checkpoint, capsys):
     (checkpoint / "weights.safetensors").unlink()
-    found = only_problem(capsys, f"{checkpoint / 'weights.safetensors'} is missing", f"--out {checkpoint}")
+    found = only_problem(capsys, f"{checkpoint / 'weights.safetensors'} is missing", "--out runs/mnist-classifier")
     assert [each["state"] for each in found["facts"]["checkpoints"]] == ["missing", *["found"] * 3]
 
 
 def test_a_checkpoint_that_is_nowhere(machine, capsys, monkeypatch):
-    real = recipes.checkpoint_folder
-    monkeypatch.setattr(recipes, "checkpoint_folder", lambda name: real("mnist-gone" if name == "mnist-ddpm" else name))
+    real, gone = checkpoints_module.checkpoint_folder, {"mnist-ddpm": "mnist-gone"}
+    monkeypatch.setattr(checkpoints_module, "checkpoint_folder", lambda name: real(gone.get(name, name)))
     found = only_problem(
         capsys,
         f"no checkpoint 'mnist-gone': no checkpoints/mnist-gone/card.json in {machine / 'data'}, ",
-        "git checkout data/checkpoints/mnist-ddpm, or make it: python -m minidiff.recipes mnist-ddpm",
+        "git checkout data/checkpoints/mnist-ddpm, or make it: "
+        + minidiff_command("train", "mnist-ddpm", "--out", "data/checkpoints/mnist-ddpm"),
     )
     assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found", "missing", "found", "found"]
     assert found["facts"]["checkpoints"][1]["folder"] is None
@@ -261,6 +272,14 @@ def test_a_wrong_seed_is_one_problem_and_is_left_alone(machine, capsys, monkeypa
 def test_a_data_folder_that_is_not_there(machine, capsys, monkeypatch):
     monkeypatch.setenv("MINIDIFF_DATA", str(machine / "no" / "such"))
     only_problem(capsys, f"MINIDIFF_DATA names {machine / 'no' / 'such'}, which is no folder", "make that folder")
+
+
+def test_fault_16_a_data_folder_may_begin_with_the_home(machine, capsys, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(machine))
+    monkeypatch.setenv("MINIDIFF_DATA", "~/data")
+    code, found = printed(capsys)
+    assert code == 0 and found["facts"]["mnist"][0]["state"] == "found" and found["notes"] == []
 
 
 def test_a_data_folder_that_is_not_given_in_full(machine, capsys, monkeypatch):
@@ -295,7 +314,8 @@ def without(monkeypatch, *missing):
 
 def test_a_package_that_is_missing(machine, capsys, monkeypatch):
     without(monkeypatch, "safetensors")
-    found = only_problem(capsys, "safetensors is not installed", 'python -m pip install "safetensors>=0.4.3"')
+    install = f"{sys.executable} -m pip install 'safetensors>=0.4.3'"
+    found = only_problem(capsys, "safetensors is not installed", install)
     assert found["facts"]["packages"]["safetensors"] is None and found["facts"]["packages"]["numpy"]
     assert [name for name in KEYS if found["facts"][name] is None] == ["bfloat16", "mnist", "checkpoints"]
     assert found["notes"] == ["bfloat16, MNIST and checkpoints are examined once the packages are in order"]
@@ -304,7 +324,7 @@ def test_a_package_that_is_missing(machine, capsys, monkeypatch):
 
 def test_minidiff_that_is_not_installed(machine, capsys, monkeypatch):
     without(monkeypatch, "minidiff")
-    found = only_problem(capsys, "minidiff is not installed", "python -m pip install -e .")
+    found = only_problem(capsys, "minidiff is not installed", f"{sys.executable} -m pip install -e .")
     assert None in found["facts"]["minidiff"].values() and found["facts"]["mnist"][0]["state"] == "found"
 
 
@@ -313,6 +333,55 @@ def test_jupyterlab_is_no_must(machine, capsys, monkeypatch):
     code, found = printed(capsys)
     assert code == 0 and found["facts"]["jupyterlab"] is None
     assert len(found["notes"]) == 1 and "JupyterLab is not installed" in found["notes"][0]
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+
+
+def with_kernels(monkeypatch, programs):
+    """Jupyter finds these kernels: name -> the program that each starts."""
+    kernelspec = pytest.importorskip("jupyter_client.kernelspec")
+    specs = {
+        name: {"spec": {"argv": [program, "-m", "ipykernel_launcher"], "display_name": f"Title of {name}"}}
+        for name, program in programs.items()
+    }
+    monkeypatch.setattr(kernelspec.KernelSpecManager, "get_all_specs", lambda self: specs)
+
+
+def test_the_kernels_of_this_python_are_named(monkeypatch):
+    """Also where another name of the same Python is registered, and Jupyter's own, which runs the Python beside it."""
+    beside = str(Path(sys.executable).with_name("python3.99"))
+    mine = {"python3": "python", "minidiff": sys.executable, "alike": beside}
+    with_kernels(monkeypatch, {**mine, "julia": "/opt/julia", "old": "/x/python"})
+    fact, note = doctor.kernel()
+    assert [each["name"] for each in fact.value] == list(mine)
+    assert fact.lines == [f"Title of {name} ({name})" for name in mine]
+    assert f"Python Environments, then {doctor.python_here()}." in note.words
+    assert f"{doctor.python_here()} -m ipykernel install --user --name minidiff" in note.words
+
+
+def test_where_no_kernel_runs_this_python_it_is_said(monkeypatch):
+    with_kernels(monkeypatch, {"old": "/x/python", "empty": ""})
+    fact, note = doctor.kernel()
+    assert fact == Fact(["none of this Python"], []) and "once, then Kernel, Change Kernel, minidiff" in note.words
+
+
+def test_without_jupyter_there_is_no_kernel(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupyter_client", None)
+    monkeypatch.setitem(sys.modules, "jupyter_client.kernelspec", None)
+    assert list(doctor.kernel()) == [Fact(["none: Jupyter is not installed here"], [])]
+
+
+def test_fault_9_cures_can_be_typed_where_no_environment_is_activated(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv" / "bin" / "python"))
+    assert doctor.pip_install("numpy>=2.0") == ".venv/bin/python -m pip install 'numpy>=2.0'"
+    made = ".venv/bin/python -m minidiff train mnist-ddpm --out data/checkpoints/mnist-ddpm"
+    assert doctor.restore("mnist-ddpm", None) == f"git checkout data/checkpoints/mnist-ddpm, or make it: {made}"
+    monkeypatch.setattr(sys, "executable", "/my programs/python")
+    assert doctor.restore("mnist-ddpm", tmp_path / "a").endswith(
+        ", or make it anew: '/my programs/python' -m minidiff train mnist-ddpm --out runs/mnist-ddpm"
+    )
 
 
 # --- devices, threads, precision -------------------------------------------------------------------------------------
@@ -372,7 +441,7 @@ def test_bfloat16_is_measured_and_not_for_long(monkeypatch, full, half, verdict,
         clock[0] += (half if in_half else full) if len(batch.x0) == 32 else 0.01
         return 0 * next(net.parameters()).sum().expand(len(batch.x0))
 
-    monkeypatch.setattr(recipes, "digit_objective", lambda: loss)
+    monkeypatch.setattr(digits, "digit_objective", lambda: loss)
     monkeypatch.setattr(doctor, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
     (fact,) = doctor.bfloat16()
     assert fact.value["verdict"] == verdict and fact.value["ratio"] == pytest.approx(half / full, abs=1e-3)
@@ -427,6 +496,13 @@ def test_a_terminal_breaks_long_lines_between_words():
     broken = [line for line in lines if line.startswith(" " * 13) and line.strip() != "two"]
     assert len(broken) == 4 and lines[5].startswith("note         a note of")
     assert " ".join(show(SAMPLE, 80).split()) == " ".join(show(SAMPLE).split())
+
+
+def test_the_screen_of_a_machine_that_lacks_nothing_is_one_screen(tmp_path):
+    """At most 40 lines of a terminal, here with all that it names: packages, kernels, devices, folders, checkpoints."""
+    result = run(tmp_path, as_json=False, MPLCONFIGDIR=str(tmp_path), GOMP_SPINCOUNT="10000")
+    report = [line for line in result.stdout.splitlines() if not line.startswith("PROBLEM")]
+    assert sum(max(1, -(-len(line) // 100)) for line in report) <= 40, result.stdout
 
 
 @pytest.mark.parametrize(("terminal", "broken"), [(True, True), (False, False)])

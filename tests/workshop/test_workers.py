@@ -11,6 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from minidiff._shell import minidiff_command
+from minidiff.schedules import cosine
+from minidiff.training import Batch, Draws, Objective, denoising_objective
 from minidiff.workshop import workers
 from minidiff.workshop.workers import Refused, WorkerLost, Workers, joined, local_device, lost_is_said
 from tests.processes import end, finished, free_port, lines_of, started, torchrun, wait_until, workers_of
@@ -38,7 +41,7 @@ with joined(torch.device("cpu")) as team:
             torch.nn.init.normal_(layer.weight, generator=generator(1))
     seen = []
     net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
-    objective = denoising_objective(cosine(), "v", rows=team.rows)
+    objective = team.rows_of(denoising_objective(cosine(), "v"))
     shared = team.replicated(net)  # it averages only while it lives
     loss = objective(shared, Batch(x0), generator(2)).mean()
     loss.backward()
@@ -49,6 +52,7 @@ with joined(torch.device("cpu")) as team:
     assert told == b"from the lead", told
     assert team.from_lead(lambda: b"") == b""
     assert team.any(team.rank == team.count - 1) and not team.any(False)
+    assert team.of_lead(1.5 + team.rank) == 1.5
     print("done")
 """
 
@@ -126,13 +130,30 @@ def test_alone_there_is_nobody_to_ask(monkeypatch):
     net = torch.nn.Identity()
     with joined(torch.device("cpu")) as team:
         assert team.lead and team.rows == slice(None) and team.replicated(net) is net
-        assert team.mean(1.5) == 1.5 and team.any(True) and not team.any(False)
+        assert team.mean(1.5) == team.of_lead(1.5) == 1.5 and team.any(True) and not team.any(False)
         assert team.from_lead(lambda: b"said") == b"said"
 
 
 @pytest.mark.parametrize(("rank", "count", "rows"), [(0, 2, [0, 2, 4]), (1, 2, [1, 3, 5]), (2, 3, [2, 5])])
 def test_each_worker_has_every_countth_row(rank, count, rows):
     assert torch.arange(6)[Workers(rank, count).rows].tolist() == rows
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_workers_together_draw_and_compute_what_one_does(labels, make_generator):
+    """Each draws for the whole batch, and computes its rows: side by side the losses are those of one alone."""
+    x0, y = torch.randn(6, 2, generator=make_generator(0)), torch.arange(6) if labels else None
+    alone = Objective(
+        denoising_objective(cosine(), "v").draw,
+        lambda net, draws: draws.x0.sum(dim=1) + draws.t + draws.eps[:, 0] + (0 if draws.y is None else draws.y),
+    )
+    expected = alone(None, Batch(x0, y), make_generator(1))
+    losses = torch.empty(6)
+    for rank in range(3):
+        part = Workers(rank, 3)
+        losses[part.rows] = part.rows_of(alone)(None, Batch(x0, y), make_generator(1))
+    assert torch.equal(losses, expected)
+    assert Workers().rows_of(alone) is alone and Draws(x0).y is None
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps", "cuda:7", "tpu", "", "cpu0", "cpu:", "cpu:zz", "meta"])
@@ -220,13 +241,13 @@ def test_a_killed_worker_ends_the_run_and_any_number_goes_on(tmp_path):
         end(process)
     printed = log.read_text()
     line = "another worker has ended or no longer answers. To go on from the last save, with any number of workers: "
-    assert f"minidiff: {line}python -m minidiff train moons --out {cut} --resume\n" in printed
-    stood = json.loads((cut / "card.json").read_text())["recipe"]["steps made"]
+    assert f"minidiff: {line}{minidiff_command('train', 'moons', '--out', cut, '--resume')}\n" in printed
+    stood = json.loads((cut / "card.json").read_text())["steps made"]
     assert 0 < stood < 600
 
     process = started("train", "moons", "--out", cut, "--resume", "--save-seconds", 0.1, log=log)  # one worker
     try:
-        wait_until(lambda: json.loads((cut / "card.json").read_text())["recipe"]["steps made"] > stood)
+        wait_until(lambda: json.loads((cut / "card.json").read_text())["steps made"] > stood)
     finally:
         end(process)
     program = torchrun(2, "train", "moons", "--out", cut, "--resume")  # and two again
@@ -259,11 +280,33 @@ def test_two_workers_agree_to_stop_and_only_the_lead_writes(tmp_path):
             end(process)
     assert not (tmp_path / "machine1").exists()
     lead, other = ((tmp_path / f"log{rank}").read_text() for rank in range(2))
-    assert "stopped early; all is saved. To go on: python -m minidiff train moons --out " in lead
+    go_on = minidiff_command("train", "moons", "--out", tmp_path / "machine0", "--resume")
+    assert f"stopped early; all is saved. To go on: {go_on}\n" in lead
     assert other == "stopping after these steps\n"
     log = [json.loads(line)["step"] for line in (tmp_path / "machine0" / "log.jsonl").read_text().splitlines()]
-    made = json.loads((tmp_path / "machine0" / "card.json").read_text())["recipe"]["steps made"]
+    made = json.loads((tmp_path / "machine0" / "card.json").read_text())["steps made"]
     assert log == list(range(10, made + 1, 10))
+
+
+@linux
+def test_fault_17_two_workers_agree_on_a_plan_that_the_clock_changes(tmp_path):
+    """A promise of minutes: both make the same steps, as many as the lead's clock allows, and the card says so. One is
+    stopped for a while, so that the machine changes."""
+    log, out = tmp_path / "log", tmp_path / "run"
+    process = started(program=torchrun(2, *TRAINING, "--minutes", 0.25, "--out", out), log=log)
+    try:
+        wait_until(lambda: len(lines_of(out)) > 3)
+        victim = workers_of(process)[1]
+        os.kill(victim, signal.SIGSTOP)
+        time.sleep(4)
+        os.kill(victim, signal.SIGCONT)
+        assert process.wait(timeout=100) == 0, log.read_text()
+    finally:
+        end(process)
+    card = json.loads((out / "card.json").read_text())
+    assert card["steps made"] == card["recipe"]["steps"] and "2 x " in card["hardware"]
+    assert 10 < card["seconds"] < 25 and card["recipe"]["minutes"] == 0.25
+    assert [json.loads(line)["step"] for line in lines_of(out)][-1] == card["steps made"]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 import minidiff
 from minidiff.data import Images
-from minidiff.workshop import subjects
+from minidiff.workshop import display, subjects
 from tests.processes import finished
 
 STEPS = 300
@@ -38,7 +38,8 @@ def noisy_images(part: str, n: int = 600) -> Images:
 
 @pytest.fixture
 def small_world(monkeypatch):
-    """MNIST is tiny, and what comes with the course is measured by few samples."""
+    """MNIST is tiny, what comes with the course is measured by few samples, and pictures show four."""
+    monkeypatch.setattr(display, "IMAGES_DRAWN", 4)
     monkeypatch.setattr(subjects, "mnist", noisy_images)
     monkeypatch.setattr(subjects, "RESULT_SAMPLES", 150)
     monkeypatch.setattr(subjects, "RESULT_STEPS", 2)

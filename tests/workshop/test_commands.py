@@ -139,30 +139,46 @@ def test_the_command_minidiff_is_the_same(tmp_path):
 # --- pipes that lack letters -----------------------------------------------------------------------------------------
 
 
+SEVERAL = """
+import json, sys
+from minidiff.__main__ import main
+print(json.dumps([main(arguments) for arguments in json.loads(sys.argv[1])]))
+"""
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_fault_12_names_beyond_the_pipe_s_letters_stop_nothing(encoding, tmp_path):
-    """Train, sample, evaluate and doctor, where a folder is called by letters that the output cannot hold."""
+    """Train, sample, evaluate and doctor, where a folder is called by letters that the output cannot hold: in one
+    process, whose output is a pipe."""
     folder = tmp_path / "Übung Ω 数"
     folder.mkdir()
+    run, drawn = str(folder / "run"), str(folder / "x ω.npz")
+    few = ["--n", "5", "--steps", "2"]
+    lines = [
+        [*map(str, MOONS), "--steps", "20", "--out", run],
+        ["sample", "--checkpoint", run, *few, "--out", drawn],
+        ["evaluate", "--checkpoint", run, *few],
+        ["sample", "--checkpoint", str(folder / "nowhere"), "--out", str(folder / "y.npz")],
+        ["train", "moons", "--out", run],
+        ["doctor"],
+    ]
+    result = subprocess.run(
+        [sys.executable, "-c", SEVERAL, json.dumps(lines)],
+        capture_output=True,
+        encoding=encoding,
+        timeout=300,
+        check=False,
+        env=environment(PYTHONIOENCODING=encoding, PYTHONUTF8="0", MINIDIFF_DATA=str(folder)),
+    )
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+    *printed, codes = result.stdout.splitlines()
+    assert json.loads(codes)[:5] == [0, 0, 0, 1, 2] and json.loads(codes)[5] in (0, 1)
+    assert (folder / "run" / "card.json").exists() and (folder / "x ω.npz").exists()
     shown = "Ω".encode(encoding, "backslashreplace").decode()
-    how = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "MINIDIFF_DATA": str(folder)}
-
-    def ran(*arguments):
-        result = finished(*arguments, **how, encoding=encoding, seconds=300)
-        assert "Traceback" not in result.stderr, result.stderr
-        return result
-
-    trained = ran(*MOONS, "--steps", 20, "--out", folder / "run")
-    assert trained.returncode == 0 and shown in trained.stderr and (folder / "run" / "card.json").exists()
-    wanted = ("--checkpoint", folder / "run", "--n", 5, "--steps", 2)
-    drawn = ran("sample", *wanted, "--out", folder / "x ω.npz")
-    assert drawn.returncode == 0 and drawn.stdout.startswith("wrote ") and shown in drawn.stdout
-    assert (folder / "x ω.npz").exists()
-    assert ran("evaluate", *wanted).returncode == 0
-    refused = ran("sample", "--checkpoint", folder / "nowhere", "--out", folder / "y.npz")
-    assert refused.returncode == 1 and shown in refused.stderr and refused.stderr.count("\n") == 1
-    examined = ran("doctor")
-    assert examined.returncode in (0, 1) and shown in examined.stdout
+    trained, missing, held = (line for line in result.stderr.splitlines() if shown in line)
+    assert trained.startswith("trained: ") and missing.startswith("minidiff: no checkpoint ")
+    assert held.endswith("add --resume to go on with it, or choose another folder")
+    assert printed[0].startswith("wrote ") and sum(shown in line for line in printed) > 2  # the doctor names it too
 
 
 # --- disks and memory ------------------------------------------------------------------------------------------------

@@ -372,6 +372,16 @@ def test_a_training_that_the_clock_ends_between_two_reports_is_saved(monkeypatch
         assert Plan(*load_snapshot(folder, pytest.fail).record["plan"]).total == made
 
 
+def test_a_training_that_is_faster_at_its_very_end_is_complete(monkeypatch, one_thread, tmp_path, capsys):
+    """There would be time for more steps when the last one is reported, but no batches come any more. Of these moments
+    at which the machine becomes twice as fast, some lie behind the last full report."""
+    for fast in (52, 54, 57):
+        with monkeypatch.context() as patched:
+            Ticking(patched, lambda step, fast=fast: 0.1 if step < fast else 0.05)
+            how = ["--minutes", "0.105", "--batch", "8", "--out", str(tmp_path / str(fast))]
+            assert commands.main(["train", "moons", *how]) == 0, fast
+
+
 # --- threads and devices ---------------------------------------------------------------------------------------------
 
 

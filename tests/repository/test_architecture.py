@@ -35,11 +35,9 @@ CHAIN = ["minidiff.paths", "minidiff.schedules", "minidiff.targets", "minidiff.d
 # What every part of the course may use; each of the others is a family of its own.
 ALPHABET = {
     *CHAIN,
-    *(
-        f"minidiff.{name}"
-        for name in ("_tensors", "data", "exact", "networks", "training", "optimizers", "measurement")
-    ),
-    *(f"minidiff.{name}" for name in ("bounds", "likelihood", "inverse", "metrics", "plots", "checkpoints")),
+    *(f"minidiff.{name}" for name in ("_shell", "_tensors", "data", "exact", "networks", "training")),
+    *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
+    *(f"minidiff.{name}" for name in ("plots", "checkpoints")),
 }
 FAMILIES = {"minidiff.physics", "minidiff.digits"}
 # Nothing else may draw, or ask those that do.

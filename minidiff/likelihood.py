@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.integrate import RK45
 from torch import Tensor
 from tqdm import tqdm
 
@@ -200,6 +199,8 @@ def _solve(
         if not bool(torch.isfinite(both).all()):
             raise FloatingPointError(f"the denoiser or its derivative is NaN or infinite at t = {t:.6g}")
         return both.numpy()
+
+    from scipy.integrate import RK45  # here, since SciPy takes half a second
 
     start = np.concatenate([in_double(x.flatten()).numpy(), np.zeros(rows * len(x))])
     solver, before = RK45(rates, t0, start, 1.0, rtol=tolerance, atol=tolerance), bar.n

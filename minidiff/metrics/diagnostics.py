@@ -6,12 +6,9 @@ Pattern Recognition and Machine Learning, equation 9.13 (responsibilities).
 """
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from scipy.stats import hypergeom
-from sklearn.base import ClassifierMixin, clone
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import Tensor
 
 from minidiff._tensors import check_finite, check_generator, check_whole, describe, in_double
@@ -27,6 +24,9 @@ from minidiff.metrics._sets import (
     tile_pairs,
 )
 from minidiff.paths import GaussianPath
+
+if TYPE_CHECKING:  # SciPy's distributions and scikit-learn take over a second: they are imported where they are used
+    from sklearn.base import ClassifierMixin
 
 __all__ = ["ClassifierTest", "ModeWeights", "PrecisionRecall", "classifier_test", "mode_weights", "precision_recall"]
 
@@ -64,7 +64,7 @@ class ModeWeights(NamedTuple):
 
 
 def classifier_test(
-    samples: Tensor, real: Tensor, *, generator: torch.Generator, classifier: ClassifierMixin | None = None
+    samples: Tensor, real: Tensor, *, generator: torch.Generator, classifier: "ClassifierMixin | None" = None
 ) -> ClassifierTest:
     """Can a classifier tell generated from real? (Lopez-Paz & Oquab, section 3.) Notebook 11.
 
@@ -77,6 +77,10 @@ def classifier_test(
     classifier says, the number of hits is hypergeometric under the hypothesis: the p-value is exact at every size,
     and P(p <= a) <= a. Blind spot: whatever this classifier cannot learn from half of the points.
     """
+    from scipy.stats import hypergeom
+    from sklearn.base import clone
+    from sklearn.neighbors import KNeighborsClassifier
+
     points = comparable(samples, real)
     trained, tested = zip(*(_halves(x, generator) for x in points), strict=True)
     sizes = [len(x) for x in trained]
@@ -162,6 +166,8 @@ def _covered(x: Tensor, y: Tensor, neighbours: int) -> tuple[float, float]:
 
 def _radii(x: Tensor, neighbours: int) -> Tensor:
     """Each point's distance to its k-th nearest neighbour; a point is no neighbour of its own. (N,)"""
+    from sklearn.neighbors import NearestNeighbors
+
     distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(x.numpy()).kneighbors()
     return torch.from_numpy(distances[:, -1])
 

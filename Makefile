@@ -36,7 +36,7 @@ FILES = $(if $(NOTEBOOKS),$(sort $(foreach n,$(NOTEBOOKS),$(or $(wildcard notebo
 CHOSEN = $(if $(NOTEBOOKS),$(FILES),$(sort $(wildcard notebooks/*.ipynb)))
 WIDE = $(filter notebooks/13%,$(CHOSEN))
 NARROW = $(filter-out $(WIDE),$(CHOSEN))
-NBVAL = $(RUN) pytest -p tests.tools.nbval_report --nbval-lax --nbval-current-env --nbval-cell-timeout 240
+NBVAL = -p tests.tools.nbval_report --nbval-lax --nbval-current-env --nbval-cell-timeout 240
 
 FIRST = notebooks/00_start_here.ipynb
 SEED = 0
@@ -65,8 +65,8 @@ test check: $(INSTALLED)
 	$(RUN) ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) ruff format --check . || failed="$$failed ruff-format"; \
 	$(RUN) pytest $(TESTS) --seed=$(SEED) $(SIDE_BY_SIDE) $(COVERAGE) || failed="$$failed unit-tests"; \
-	$(if $(NARROW),$(NBVAL) $(NARROW) $(SIDE_BY_SIDE) || failed="$$failed notebooks";) \
-	$(if $(WIDE),$(NBVAL) $(WIDE) || failed="$$failed notebook-13";) \
+	$(if $(NARROW),$(RUN) pytest $(NARROW) $(SIDE_BY_SIDE) $(NBVAL) || failed="$$failed notebooks";) \
+	$(if $(WIDE),$(RUN) pytest $(WIDE) $(NBVAL) || failed="$$failed notebook-13";) \
 	test -z "$$failed" || { echo "not passed:$$failed"; exit 1; }
 
 course: $(INSTALLED)  ## execute every notebook in order, write nothing, and print how long each took

@@ -177,7 +177,7 @@ def steps(command: str, folder: Path, failing: str = "nothing", **variables: str
 
 STEPS = {  # the command, and how a failure of it is called
     **{"nothing": "", "ruff check": "ruff-check", "ruff format": "ruff-format"},
-    **{"pytest tests": "unit-tests", "pytest notebooks": "notebooks"},
+    **{"pytest tests": "unit-tests", "pytest notebooks/00": "notebooks", "pytest notebooks/13": "notebook-13"},
 }
 
 
@@ -186,16 +186,23 @@ STEPS = {  # the command, and how a failure of it is called
 @pytest.mark.parametrize("failing", STEPS)
 def test_make_test_and_check_run_every_step_and_fail_if_one_does(command, failing, tmp_path):
     result, ran = steps(command, tmp_path, failing)
-    assert [re.match(r"\w+ \w+", line).group() for line in ran] == list(STEPS)[1:]
-    assert (result.returncode == 0) == (failing == "nothing")
-    assert re.findall("^not passed: (.*)$", result.stdout, re.MULTILINE) == [STEPS[failing]] * bool(STEPS[failing])
+    made = [step for step in STEPS if step != "nothing" and (command == "test" or STEPS[step] != "notebook-13")]
+    assert [next(step for step in STEPS if line.startswith(step)) for line in ran] == made
+    assert (result.returncode == 0) == (failing not in made)
+    said = [STEPS[failing]] if failing in made else []
+    assert re.findall("^not passed: (.*)$", result.stdout, re.MULTILINE) == said
 
 
 @needs_make
 def test_make_test_runs_all_tests_and_notebooks_and_counts_what_the_unit_tests_cover(tmp_path):
-    *_, tests, notebooks = steps("test", tmp_path)[1]
+    *_, tests, notebooks, capstone = steps("test", tmp_path)[1]
     assert tests.startswith("pytest tests --seed=0 ") and tests.endswith(" --cov=minidiff")
-    assert notebooks.startswith("pytest notebooks ") and "--cov" not in notebooks and " --nbval-lax " in notebooks
+    executed = [re.findall(r"notebooks/\w+\.ipynb", line) for line in (notebooks, capstone)]
+    assert sorted([*executed[0], *executed[1]]) == [
+        f"notebooks/{path.name}" for path in sorted(REPOSITORY.glob("notebooks/*.ipynb"))
+    ]
+    assert len(executed[1]) == 1 and "--numprocesses" not in capstone  # alone, with all threads
+    assert all("--cov" not in line and " --nbval-lax " in line for line in (notebooks, capstone))
     for line in (tests, notebooks):  # side by side, but not too many
         assert all(option in line for option in ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"))
 

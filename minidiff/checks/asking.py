@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
 
-from minidiff.checks.judging import judge, observed
+from minidiff.checks.judging import judge, judge_value, observed
 from minidiff.checks.observing import describe
 from minidiff.checks.progress import note
-from minidiff.checks.records import Exercise, Verdict
+from minidiff.checks.records import Exercise, Explanation, Question, Task, Verdict
 
 __all__ = ["Prediction", "check", "examined", "find", "hint", "predict", "solution"]
 
@@ -23,10 +23,11 @@ AS_GOOD_AS_RIGHT = 0.05  # how far a prediction may be off, relative, to count a
 _shown: dict[str, int] = {}  # how many hints of an exercise were shown
 
 
-def check(id: str, answer: Callable) -> Verdict:
+def check(id: str, answer: object) -> Verdict:
     """Say whether an answer to an exercise is right, and what is wrong with it if not: `check("5.1", forward_step)`.
 
-    answer: the function itself, without brackets. Returns the verdict, which a notebook does not show. Whatever the
+    answer: the function itself, without brackets, or the number or the choice that is asked for. Returns the verdict,
+    which a notebook does not show. Whatever the
     answer does, nothing is raised and nothing global changes. Raises ValueError where there is no such exercise.
     """
     exercise = find(id)
@@ -52,9 +53,17 @@ def hint(id: str, n: int | None = None) -> None:
 
 
 def solution(id: str) -> None:
-    """Print the solution of an exercise, another way to write it, and why it is right. Raises ValueError for an unknown
-    id."""
+    """Print the solution of an exercise, another way to write it, and why it is right.
+
+    Of one that is answered in words, print a model answer. Raises ValueError for an unknown id."""
     exercise = find(id)
+    if isinstance(exercise, Explanation):
+        print(f"{exercise.id} {exercise.name}: a model answer\n{exercise.model}")
+        print("\n- ".join(["\nWhat a good answer contains:", *exercise.look_for]))
+        return
+    if isinstance(exercise, Question):
+        print(f"# {exercise.id} {exercise.name}\n{inspect.getsource(exercise.solution)}\n{exercise.why}")
+        return
     print(f"# {exercise.id} {exercise.name}\n{inspect.getsource(exercise.solution)}")
     print(f"# or, in another way\n{inspect.getsource(exercise.alternative)}")
     print(exercise.why)
@@ -98,10 +107,10 @@ def predict(question: str, value: object = None, *, truth: object = None) -> Pre
     return prediction
 
 
-def find(id: str) -> Exercise:
+def find(id: str) -> Task:
     """The exercise of this id. Raises ValueError, with the ids that there are, where there is none."""
     notebook = str(id).partition(".")[0]
-    exercises: tuple[Exercise, ...] = ()
+    exercises: tuple[Task, ...] = ()
     if notebook.isdecimal():
         with contextlib.suppress(ModuleNotFoundError):
             exercises = importlib.import_module(f"minidiff.checks.n{int(notebook):02d}").EXERCISES
@@ -113,16 +122,25 @@ def find(id: str) -> Exercise:
     raise ValueError(f"there is no exercise {id!r}: {there}")
 
 
-def examined(exercise: Exercise, answer: Callable) -> Verdict:
+def examined(exercise: Task, answer: object) -> Verdict:
     """The verdict on an answer, without printing or noting anything."""
+    if isinstance(exercise, Explanation):
+        text = f'this one is answered in words. solution("{exercise.id}") shows a model answer, and what to look for.'
+        return Verdict(exercise.id, "unchecked", "unchecked", text)
+    if isinstance(exercise, Question):
+        return _unanswered(exercise) if answer is None or answer is ... else judge_value(exercise, answer)
     if not callable(answer):
         text = f"This is {describe(answer)}, and not a function. Hand over the function itself, without brackets: "
         text += f'check("{exercise.id}", {exercise.name})'
         return Verdict(exercise.id, "incident", "no function", text)
     if _unfilled(exercise, answer):
-        text = f'not filled in yet. hint("{exercise.id}") gives the first of {len(exercise.hints)} hints.'
-        return Verdict(exercise.id, "unfilled", "unfilled", text)
+        return _unanswered(exercise)
     return judge(exercise, observed(exercise, answer, seed=SEED))
+
+
+def _unanswered(exercise: Exercise | Question) -> Verdict:
+    text = f'not filled in yet. hint("{exercise.id}") gives the first of {len(exercise.hints)} hints.'
+    return Verdict(exercise.id, "unfilled", "unfilled", text)
 
 
 def _unfilled(exercise: Exercise, answer: Callable) -> bool:

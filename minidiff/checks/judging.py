@@ -16,9 +16,22 @@ from torch import Tensor
 from minidiff import generator
 from minidiff._tensors import describe
 from minidiff.checks.observing import SECONDS, observe
-from minidiff.checks.records import RNG, Case, Exercise, Incident, Observation, Verdict, arguments
+from minidiff.checks.observing import describe as describe_value
+from minidiff.checks.records import RNG, Case, Exercise, Incident, Observation, Question, Verdict, arguments
 
-__all__ = ["Gap", "Number", "apart", "cases_of", "distance", "formed", "judge", "measured", "observed", "reference"]
+__all__ = [
+    "Gap",
+    "Number",
+    "apart",
+    "cases_of",
+    "distance",
+    "formed",
+    "judge",
+    "judge_value",
+    "measured",
+    "observed",
+    "reference",
+]
 
 ALARM = 1e-6  # how often a right answer is called wrong, per check
 CLOSE = 2e-5  # relative, for answers that draw nothing; single precision does not reach much more
@@ -109,6 +122,46 @@ def judge(
         return Verdict(exercise.id, "known", nearest.name, text)
     text = f"Not right, and no mistake that we know.\n{_evidence(exercise, gap)}{remarks}"
     return Verdict(exercise.id, "unknown", "unknown", text)
+
+
+def judge_value(question: Question, answer: object) -> Verdict:
+    """The verdict on a number or a choice: right, a known mistake, an unknown one, or an incident."""
+    value, trouble = _choice(question, answer) if question.choices else _one_number(answer)
+    if trouble:
+        return Verdict(question.id, "incident", "wrong type", trouble)
+    if _answers(value, question.right):
+        return Verdict(question.id, "right", "right", "Right.")
+    for wrong in question.wrong:
+        if _answers(value, wrong.value):
+            return Verdict(question.id, "known", wrong.name, f"Not right. {wrong.message}")
+    text = f'Not right, and no mistake that we know. hint("{question.id}") may help.'
+    return Verdict(question.id, "unknown", "unknown", text)
+
+
+def _answers(value: float | str, expected: tuple[float, float] | str) -> bool:
+    return value == expected if isinstance(expected, str) else expected[0] <= value <= expected[1]
+
+
+def _choice(question: Question, answer: object) -> tuple[str, str]:
+    """The choice that is meant, and what to say if there is none."""
+    meant = {choice.casefold(): choice for choice in question.choices}
+    said = " ".join(str(answer).split()).casefold()
+    if isinstance(answer, str) and said in meant:
+        return meant[said], ""
+    choices = ", ".join(f'"{choice}"' for choice in question.choices)
+    return "", f"This is {describe_value(answer)}, and should be one of {choices}."
+
+
+def _one_number(answer: object) -> tuple[float, str]:
+    """The number that is meant, and what to say if there is none."""
+    trouble = f"This is {describe_value(answer)}, and should be one number."
+    if isinstance(answer, (str, bytes, bool)) or callable(answer):
+        return math.nan, trouble
+    try:
+        value = float(answer)
+    except Exception:
+        return math.nan, trouble
+    return value, "" if math.isfinite(value) else "This is NaN or infinity, and should be a number."
 
 
 def few(exercise: Exercise) -> int:

@@ -22,7 +22,7 @@ def picture(id: str, answer: Callable):
     """
     exercise = find(id)
     verdict = examined(exercise, answer)
-    if verdict.state in ("unfilled", "incident"):
+    if verdict.state in ("unfilled", "incident") or not isinstance(exercise, Exercise):
         print(f"{exercise.id} {exercise.name}: {verdict.text}")
         return None
     mine, right = observed(exercise, answer, seed=0).outputs, reference(exercise, "").outputs

@@ -13,13 +13,13 @@ import inspect
 import json
 import os
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
-from minidiff.checks.records import Exercise, Verdict, summary
+from minidiff.checks.records import Exercise, Explanation, Question, Verdict, summary
 
 __all__ = ["Lesson", "folder", "lessons", "note", "progress_page", "read_progress", "write_progress"]
 
@@ -34,7 +34,7 @@ class Lesson:
 
     number: int
     title: str
-    exercises: tuple[Exercise, ...]
+    exercises: tuple[Exercise | Question, ...]
 
 
 def folder() -> Path:
@@ -47,9 +47,9 @@ def folder() -> Path:
     return Path(pooch.os_cache("minidiff")) / "checks"
 
 
-def note(exercise: Exercise, verdict: Verdict, answer: Callable) -> None:
+def note(exercise: Exercise | Question, verdict: Verdict, answer: object) -> None:
     """Note a verdict, and an answer that no check could name. An unfilled one leaves no trace. Never raises."""
-    if verdict.state == "unfilled":
+    if verdict.state in ("unfilled", "unchecked"):
         return
     with contextlib.suppress(Exception):
         place = folder()
@@ -85,7 +85,8 @@ def lessons() -> Iterator[Lesson]:
     for module in sorted(module.name for module in pkgutil.iter_modules([str(package)])):
         if module[0] == "n" and module[1:].isdecimal():
             content = importlib.import_module(f"minidiff.checks.{module}")
-            yield Lesson(int(module[1:]), content.TITLE, content.EXERCISES)
+            checked = tuple(task for task in content.EXERCISES if not isinstance(task, Explanation))
+            yield Lesson(int(module[1:]), content.TITLE, checked)
 
 
 def write_progress(path: str | Path) -> Path:
@@ -120,7 +121,7 @@ def progress_page() -> str:
     return PAGE.replace("{content}", "\n".join(parts))
 
 
-def _row(exercise: Exercise, entry: dict) -> str:
+def _row(exercise: Exercise | Question, entry: dict) -> str:
     tries = _tries(entry)
     times = f", {tries} {'try' if tries == 1 else 'tries'}" if tries else ""
     kind, mark, words = "left", "○", "not started"
@@ -144,7 +145,7 @@ def _meter(done: int, total: int) -> str:
     return f'<progress value="{done}" max="{max(total, 1)}" aria-label="{words}"></progress> {words}'
 
 
-def _done(noted: dict[str, dict], exercise: Exercise) -> bool:
+def _done(noted: dict[str, dict], exercise: Exercise | Question) -> bool:
     return noted.get(exercise.id, {}).get("right") is True
 
 
@@ -153,9 +154,9 @@ def _tries(entry: dict) -> int:
     return tries if isinstance(tries, int) and tries > 0 else 0
 
 
-def _source(answer: Callable) -> str:
+def _source(answer: object) -> str:
     with contextlib.suppress(Exception):
-        return inspect.getsource(answer)
+        return inspect.getsource(answer) if callable(answer) else repr(answer)
     return ""
 
 

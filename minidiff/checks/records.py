@@ -1,4 +1,4 @@
-"""What a check is made of: exercises, their wrong answers and cases, what an answer did, and the verdict on it.
+"""What a check is made of: exercises, questions, their wrong answers, what an answer did, and the verdict on it.
 
 All of them are frozen records without behaviour. `observing` fills an Observation, `judging` turns it into a Verdict.
 """
@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["RNG", "Case", "Exercise", "Incident", "Observation", "State", "Verdict", "Wrong", "arguments", "summary"]
+__all__ = ["RNG", "Case", "Exercise", "Explanation", "Incident", "Observation", "Question", "State", "Task", "Verdict"]
+__all__ += ["Wrong", "WrongValue", "arguments", "summary"]
 
-State = Literal["unfilled", "incident", "known", "unknown", "right"]
+State = Literal["unfilled", "incident", "known", "unknown", "right", "unchecked"]
 
 
 class _Rng:
@@ -74,6 +75,55 @@ class Exercise:
 
 
 @dataclass(frozen=True)
+class WrongValue:
+    """A wrong answer to a Question that people give: a choice, or all numbers from the lowest to the highest."""
+
+    name: str
+    value: tuple[float, float] | str
+    message: str
+    seen: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """An exercise whose answer is one number, or one of several choices.
+
+    stub: the line as it is handed out, `fewest = None  # the fewest steps that are still at the floor`.
+    right: the lowest and the highest number that count as right, or the right choice.
+    solution: without arguments; it computes the right answer, and `solution` prints it with `why`.
+    choices: all that may be chosen; empty where a number is asked for. Each wrong one is a WrongValue.
+    """
+
+    id: str
+    name: str
+    stub: str
+    right: tuple[float, float] | str
+    solution: Callable[[], object]
+    why: str
+    wrong: tuple[WrongValue, ...]
+    hints: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An exercise that is answered in words or on paper, so that no program checks it.
+
+    task: what is asked, in one sentence. model: an answer. look_for: what a good answer contains, a sentence each.
+    """
+
+    id: str
+    name: str
+    task: str
+    model: str
+    look_for: tuple[str, ...]
+    hints: tuple[str, ...]
+
+
+Task = Exercise | Question | Explanation
+
+
+@dataclass(frozen=True)
 class Incident:
     """Why an answer could not be compared with anything: a short name, what happened, and what to do about it."""
 
@@ -120,9 +170,14 @@ def arguments(exercise: Exercise) -> tuple[str, ...]:
     return tuple(argument.arg for argument in _function(exercise).args.args)
 
 
-def summary(exercise: Exercise) -> str:
-    """The first line of the docstring of an exercise's stub."""
-    return (ast.get_docstring(_function(exercise)) or exercise.name).splitlines()[0]
+def summary(task: Task) -> str:
+    """What is asked, in one line: of the docstring or the comment in the stub, or the task itself."""
+    if isinstance(task, Explanation):
+        return task.task
+    if isinstance(task, Question):
+        said = task.stub.partition("#")[2].strip() or task.name
+        return f"{said[0].upper()}{said[1:].rstrip('.')}."
+    return (ast.get_docstring(_function(task)) or task.name).splitlines()[0]
 
 
 def _function(exercise: Exercise) -> ast.FunctionDef:

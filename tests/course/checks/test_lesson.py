@@ -1,18 +1,25 @@
 """What a notebook calls: check, hint, solution, picture and predict print what they should, and raise nothing."""
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
 
 from minidiff.checks import asking, check, hint, picture, predict, solution
-from minidiff.checks.n05 import EXERCISES
 from minidiff.checks.progress import read_progress
+from minidiff.checks.records import Explanation
+from tests.course.checks.notebooks import CHECKED, EXERCISES, MODULES, QUESTIONS, TASKS, marked, notebook_of
 
-every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
+every_exercise = pytest.mark.parametrize("exercise", marked(EXERCISES))
+every_checked = pytest.mark.parametrize("exercise", marked(CHECKED))
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +39,12 @@ def stub(exercise):
     return space[exercise.name]
 
 
-@every_exercise
+@every_checked
 def test_an_unfilled_answer_gets_one_fixed_line(exercise, capsys, progress_folder):
     verdict = check(exercise.id, stub(exercise))
     assert verdict.state == "unfilled"
-    line = f'{exercise.id} {exercise.name}: not filled in yet. hint("{exercise.id}") gives the first of 3 hints.\n'
+    line = f'{exercise.id} {exercise.name}: not filled in yet. hint("{exercise.id}") gives the first of '
+    line += f"{len(exercise.hints)} hints.\n"
     assert capsys.readouterr().out == line
     assert picture(exercise.id, stub(exercise)) is None
     assert capsys.readouterr().out == line
@@ -55,13 +63,64 @@ def test_solution_and_alternative_are_right(exercise, capsys):
 
 @every_exercise
 def test_a_printed_solution_can_be_pasted(exercise, capsys):
+    """It needs nothing but what its notebook imports."""
     solution(exercise.id)
     printed = capsys.readouterr().out
     code, rest = printed.split("# or, in another way")
     assert exercise.why in rest
     space = {}
-    exec("import math\nimport torch\nfrom minidiff import data, metrics\n" + code, space)
+    exec(f"{imports_of(notebook_of(exercise.id)[1:])}\n{code}", space)
     assert check(exercise.id, space[exercise.name]).state == "right"
+
+
+def imports_of(number):
+    """The imports of a notebook."""
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return "\n".join(
+        ast.unparse(node)
+        for cell in cells
+        for node in ast.parse(cell).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
+@pytest.mark.parametrize("question", marked(QUESTIONS))
+def test_the_solution_of_a_question_is_code_and_a_reason(question, capsys):
+    assert check(question.id, question.solution()).state == "right"
+    assert capsys.readouterr().out == f"{question.id} {question.name}: Right.\n"
+    solution(question.id)
+    printed = capsys.readouterr().out
+    assert f"def {question.solution.__name__}()" in printed and question.why in printed
+    assert read_progress()[question.id]["right"] is True
+
+
+@pytest.mark.parametrize("explanation", marked([task for task in TASKS if isinstance(task, Explanation)]))
+def test_what_is_answered_in_words_has_hints_and_a_model(explanation, capsys, progress_folder):
+    assert check(explanation.id, None).state == "unchecked" and "answered in words" in capsys.readouterr().out
+    hint(explanation.id)
+    solution(explanation.id)
+    printed = capsys.readouterr().out
+    assert explanation.hints[0] in printed and explanation.model in printed
+    assert all(f"- {sentence}" in printed for sentence in explanation.look_for)
+    assert explanation.id not in read_progress()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_notebook_checks_the_exercises_of_its_module_with_their_stubs(name):
+    """Every exercise is handed out once, word for word as the record says, and those in words are named."""
+    (path,) = NOTEBOOKS.glob(f"{name[1:]}_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for task in MODULES[name].EXERCISES:
+        if isinstance(task, Explanation):
+            assert f"{task.id} " in text, task.id
+        else:
+            assert code.count(f'check("{task.id}", {task.name})') == 1, task.id
+            assert ast.unparse(ast.parse(task.stub)) in ast.unparse(ast.parse(code)), task.id
+    asked = re.findall(r'check\("([\d.]+)"', code)
+    assert sorted(asked) == sorted(task.id for task in MODULES[name].EXERCISES if task in CHECKED)
 
 
 def test_an_unknown_id_is_a_clear_error():

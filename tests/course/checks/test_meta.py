@@ -1,25 +1,30 @@
-"""The exercises: every wrong answer is itself and no other, right answers in odd forms pass, and the guard itself is
-tried on inputs that are bad on purpose."""
+"""The exercises of all notebooks: every wrong answer is itself and no other, right answers in odd forms pass, and the
+guard itself is tried on inputs that are bad on purpose. `answers_nNN` holds such answers for notebook NN."""
 
 import ast
 import dataclasses
 import functools
 import inspect
-import math
+import itertools
 import re
 
+import numpy as np
 import pytest
 import torch
 
-from minidiff import data, metrics
 from minidiff.checks import asking, judging
-from minidiff.checks.judging import apart, cases_of, formed, judge, measured, observed, reference
-from minidiff.checks.n05 import EXERCISES
-from minidiff.checks.records import RNG, Case, Exercise, Observation, Verdict, arguments, summary
+from minidiff.checks.judging import apart, cases_of, formed, judge, judge_value, measured, observed, reference
+from minidiff.checks.records import RNG, Case, Exercise, Explanation, Observation, Question, Verdict, arguments, summary
+from tests.course.checks.notebooks import ANSWERS, EXERCISES, MODULES, QUESTIONS, TASKS, marked, notebook_of
 
+SENTENCES = r"[A-Z`(\[0-9a-z].*[.?)]"  # what begins and ends like sentences
 INPUTS = range(3)  # which a lab's salt might choose
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
-every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+EXPLANATIONS = [task for task in TASKS if isinstance(task, Explanation)]
+BY_ID = {task.id: task for task in TASKS}
+every_exercise = pytest.mark.parametrize("exercise", marked(EXERCISES))
+every_question = pytest.mark.parametrize("question", marked(QUESTIONS))
+every_explanation = pytest.mark.parametrize("explanation", marked(EXPLANATIONS))
+FORWARD_STEP = BY_ID["5.1"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +44,14 @@ every_input = pytest.mark.parametrize("inputs", INPUTS)
 
 
 @functools.lru_cache(maxsize=400)
-def remembered(name: str, wrong: str, inputs: int) -> Observation:
+def remembered(id: str, wrong: str, inputs: int) -> Observation:
     """What a wrong answer, or the truth (""), does: for comparisons, observed once."""
-    return reference(BY_NAME[name], wrong, inputs=inputs)
+    return reference(BY_ID[id], wrong, inputs=inputs)
 
 
 def verdict(exercise: Exercise, answer, *, seed: int = 7, inputs: int = 0) -> Verdict:
     seen = observed(exercise, answer, seed=seed, inputs=inputs)
-    return judge(exercise, seen, inputs=inputs, recall=lambda wrong, calls: remembered(exercise.name, wrong, inputs))
+    return judge(exercise, seen, inputs=inputs, recall=lambda wrong, calls: remembered(exercise.id, wrong, inputs))
 
 
 def too_close(
@@ -83,7 +88,7 @@ def test_every_wrong_answer_is_recognised_as_itself(exercise, inputs):
 @every_exercise
 def test_no_two_answers_are_near_duplicates(exercise, inputs):
     """The truth among them. Where one fails: add an input that separates the two, or make them one."""
-    seen = {name: remembered(exercise.name, name, inputs) for name in ["", *(wrong.name for wrong in exercise.wrong)]}
+    seen = {name: remembered(exercise.id, name, inputs) for name in ["", *(wrong.name for wrong in exercise.wrong)]}
     assert too_close(exercise, cases_of(exercise, inputs), seen) == []
 
 
@@ -91,7 +96,7 @@ def test_the_guard_sees_a_bad_input():
     """At beta = 0.5 exchanged factors are right, and at x = 0 nothing shows what x is multiplied by."""
     for x, beta, close in [(1.0, 0.5, "coefficients exchanged"), (0.0, 0.2, "nothing shrinks")]:
         bad = (Case((torch.full((250, 1), x), beta, RNG), "a bad input"),)
-        exercise = dataclasses.replace(BY_NAME["forward_step"], cases=lambda g, bad=bad: bad)
+        exercise = dataclasses.replace(FORWARD_STEP, cases=lambda g, bad=bad: bad)
         seen = {name: reference(exercise, name) for name in ["", close]}
         assert [pair[:2] for pair in too_close(exercise, bad, seen)] == [("the truth", close)]
 
@@ -99,7 +104,7 @@ def test_the_guard_sees_a_bad_input():
 def test_the_guard_sees_a_view_that_is_too_plain():
     """Mean and variance alone do not tell a normal number from a product of two."""
     plain = dataclasses.replace(
-        BY_NAME["forward_step"],
+        FORWARD_STEP,
         view=lambda out, x, beta: {"the mean": out.flatten(1).mean(dim=1), "the variance": out.flatten(1).var(dim=1)},
     )
     seen = {name: reference(plain, name) for name in ["", "noise times noise"]}
@@ -108,8 +113,7 @@ def test_the_guard_sees_a_view_that_is_too_plain():
 
 def test_few_calls_dismiss_no_wrong_answer_that_is_the_one():
     """As `check` does it: first a few calls of every wrong answer, then all calls of those that are left."""
-    for name in ("forward_step", "jump", "coin_step", "cauchy"):
-        exercise = BY_NAME[name]
+    for exercise in (BY_ID[id] for id in ("5.1", "5.2", "5.6", "5.9")):
         for wrong in exercise.wrong[-1:]:
             assert judge(exercise, observed(exercise, wrong.answer, seed=3)).name == wrong.name
 
@@ -117,259 +121,115 @@ def test_few_calls_dismiss_no_wrong_answer_that_is_the_one():
 # --- right answers ---------------------------------------------------------------------------------------------------
 
 
-def step_forms():
-    def torch_normal(x, beta, g):
-        return torch.normal(x * (1 - beta) ** 0.5, math.sqrt(beta), generator=g)
-
-    def in_float64(x, beta, g):
-        z = torch.randn(x.shape, generator=g, dtype=torch.float64)
-        return ((1 - beta) ** 0.5 * x.double() + beta**0.5 * z).to(x.dtype)
-
-    def minus_the_noise(x, beta, g):
-        return math.sqrt(1 - beta) * x - math.sqrt(beta) * torch.empty_like(x).normal_(generator=g)
-
-    def box_muller(x, beta, g):
-        u, v = (torch.rand(x.shape, generator=g, dtype=torch.float64) for _ in range(2))
-        z = torch.sqrt(-2 * torch.log1p(-u)) * torch.cos(2 * math.pi * v)
-        return (math.sqrt(1 - beta) * x + math.sqrt(beta) * z).to(x.dtype)
-
-    def row_by_row(x, beta, g):
-        rows = [math.sqrt(1 - beta) * row + math.sqrt(beta) * torch.randn(row.shape, generator=g) for row in x]
-        return torch.stack(rows).to(x.dtype)
-
-    def two_half_noises(x, beta, g):
-        z = sum(torch.randn(x.shape, generator=g, dtype=x.dtype) for _ in range(2))
-        return x.clone().mul_(math.sqrt(1 - beta)).add_(z, alpha=math.sqrt(beta / 2))
-
-    def einsum(x, beta, g):
-        both = torch.stack([x, torch.randn(x.shape, generator=g, dtype=x.dtype)])
-        return torch.einsum("k,k...->...", torch.tensor([1 - beta, beta], dtype=x.dtype).sqrt(), both)
-
-    return torch_normal, in_float64, minus_the_noise, box_muller, row_by_row, two_half_noises, einsum
+def forms() -> list:
+    """(exercise, form) for every notebook, each named by the notebook, the exercise and the form."""
+    found = []
+    for name, answers in ANSWERS.items():
+        by_name = {task.name: task for task in MODULES[name].EXERCISES}
+        for exercise, form in answers.FORMS:
+            label = f"{name}-{exercise}-{getattr(form, '__name__', 'form')}"
+            found.append(pytest.param(by_name[exercise], form, id=label))
+    return found
 
 
-def jump_forms():
-    def step_by_step(x0, k, betas, g):
-        for beta in betas[:k].tolist():
-            x0 = math.sqrt(1 - beta) * x0 + math.sqrt(beta) * torch.randn(x0.shape, generator=g)
-        return x0
-
-    def by_logarithms(x0, k, betas, g):
-        log_left = torch.log1p(-betas).cumsum(0)[k - 1]
-        eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype)
-        return torch.exp(log_left / 2) * x0 + torch.sqrt(-torch.expm1(log_left)) * eps
-
-    def a_table_with_step_0(x0, k, betas, g):
-        alpha_bar = torch.cat([torch.ones(1, dtype=betas.dtype), (1 - betas).cumprod(0)])
-        return torch.normal(alpha_bar[k].sqrt().to(x0) * x0, (1 - alpha_bar[k]).sqrt().item(), generator=g)
-
-    def minus_the_noise(x0, k, betas, g):
-        left = math.prod(1 - beta for beta in betas.tolist()[:k])
-        return left**0.5 * x0 - (1 - left) ** 0.5 * torch.randn_like(x0, generator=g)
-
-    def two_jumps(x0, k, betas, g):
-        half = k // 2
-        for part in (betas[:half], betas[half:k]):
-            left = float((1 - part).prod())
-            x0 = math.sqrt(left) * x0 + math.sqrt(1 - left) * torch.randn(x0.shape, generator=g)
-        return x0
-
-    def in_float32(x0, k, betas, g):
-        left = (1 - betas.float())[:k].prod()
-        return (left.sqrt() * x0.float() + (1 - left).sqrt() * torch.randn(x0.shape, generator=g)).to(x0.dtype)
-
-    def einsum(x0, k, betas, g):
-        left = (1 - betas[:k]).prod()
-        both = torch.stack([x0.double(), torch.randn(x0.shape, generator=g, dtype=torch.float64)])
-        return torch.einsum("k,k...->...", torch.stack([left, 1 - left]).sqrt(), both).to(x0.dtype)
-
-    return step_by_step, by_logarithms, a_table_with_step_0, minus_the_noise, two_jumps, in_float32, einsum
+@pytest.mark.parametrize(("exercise", "form"), forms())
+def test_right_answers_in_unusual_forms_pass(exercise, form):
+    found = verdict(exercise, form)
+    assert found.state == "right" and found.text.splitlines()[0] == "Right.", found.text
 
 
-def coin_forms():
-    def keep(x, beta):
-        return math.sqrt(1 - beta) * x
-
-    def bernoulli(x, beta, g):
-        return keep(x, beta) + beta**0.5 * (1 - 2 * torch.full_like(x, 0.5).bernoulli_(generator=g))
-
-    def sign_of_a_normal(x, beta, g):
-        return keep(x, beta) + beta**0.5 * torch.randn(x.shape, generator=g, dtype=x.dtype).sign()
-
-    def where(x, beta, g):
-        return torch.where(torch.rand(x.shape, generator=g) < 0.5, keep(x, beta) - beta**0.5, keep(x, beta) + beta**0.5)
-
-    def rounded(x, beta, g):
-        return keep(x, beta) + beta**0.5 * (torch.rand(x.shape, generator=g).round() * 2 - 1)
-
-    def from_a_table(x, beta, g):
-        sides = torch.tensor([-1.0, 1.0], dtype=x.dtype) * beta**0.5
-        return keep(x, beta) + sides[torch.randint(2, x.shape, generator=g)]
-
-    def a_power(x, beta, g):
-        return keep(x, beta) + beta**0.5 * (-1.0) ** torch.randint(10, x.shape, generator=g)
-
-    def in_place(x, beta, g):
-        return torch.empty_like(x).uniform_(-1, 1, generator=g).sign_().mul_(beta**0.5).add_(keep(x, beta))
-
-    return bernoulli, sign_of_a_normal, where, rounded, from_a_table, a_power, in_place
+@every_exercise
+def test_there_are_unusual_forms_of_every_exercise(exercise):
+    known = [name for name, _ in ANSWERS[notebook_of(exercise.id)].FORMS]
+    assert known.count(exercise.name) >= 1
 
 
-def cauchy_forms():
-    def its_own_method(n, g):
-        return torch.empty(n, 1).cauchy_(generator=g)
-
-    def a_tangent_of_pi_u(n, g):
-        return torch.tan(math.pi * torch.rand(n, 1, generator=g))
-
-    def a_whole_turn(n, g):
-        return torch.tan(2 * math.pi * torch.rand(n, 1, generator=g))
-
-    def one_tensor_of_two_columns(n, g):
-        z = torch.randn(n, 2, generator=g)
-        return z[:, :1] / z[:, 1:]
-
-    def one_over_it(n, g):
-        return 1 / (torch.randn(n, 1, generator=g) / torch.randn(n, 1, generator=g))
-
-    def by_a_positive_number(n, g):
-        return torch.randn(n, 1, generator=g) / torch.randn(n, 1, generator=g).abs()
-
-    def in_float64(n, g):
-        z = torch.randn(2, n, 1, generator=g, dtype=torch.float64)
-        return (-z[0] / z[1]).float()
-
-    return (
-        *(its_own_method, a_tangent_of_pi_u, a_whole_turn, one_tensor_of_two_columns),
-        *(one_over_it, by_a_positive_number, in_float64),
-    )
-
-
-def p_value_forms():
-    def noise_first(n, g):
-        noise, left = torch.randn(n, 2, generator=g), float((1 - torch.linspace(1e-4, 0.02, 50)).prod())
-        x = left**0.5 * data.eight_gaussians().sample(n, g)[0] + (1 - left) ** 0.5 * torch.randn(n, 2, generator=g)
-        return metrics.energy_test(noise, x, generator=g)
-
-    def a_tensor(n, g):
-        return torch.tensor(BY_NAME["p_value_of_eight"].solution(n, g))
-
-    return noise_first, a_tensor
-
-
-def exact_forms():
-    def cosine_in_float32(T):
-        t = torch.arange(T + 1) / T
-        return (torch.cos((t + 0.008) / 1.008 * math.pi / 2) / math.cos(0.008 / 1.008 * math.pi / 2)).square().double()
-
-    def cosine_of_twice_the_angle(T):
-        f = 1 + torch.cos((torch.linspace(0, T, T + 1, dtype=torch.float64) / T + 0.008) / 1.008 * math.pi)
-        return f / f[0]
-
-    def betas_by_a_list(T):
-        return torch.tensor([1000 / T * (1e-4 + 0.0199 * k / (T - 1)) for k in range(T)], dtype=torch.float64)
-
-    def beta_as_a_tensor(T, left=0.01):
-        return 1 - torch.tensor(left, dtype=torch.float64) ** (2 / T)
-
-    def beta_in_float32(T, left=0.01):
-        return 1 - torch.exp(2 * torch.log(torch.tensor(left)) / T)
-
-    def a_list_of_two(path, t, s, r):
-        return list(path.transition(t, r))
-
-    def by_log_snr(path, t, s, r):
-        factor = path.alpha(t) / path.alpha(r)
-        return factor, path.sigma(t) ** 2 * (1 - torch.exp(path.log_snr(t) - path.log_snr(r)))
-
-    return [
-        *[("cosine_alpha_bar", f) for f in (cosine_in_float32, cosine_of_twice_the_angle)],
-        ("betas_for", betas_by_a_list),
-        *[("constant_beta", f) for f in (beta_as_a_tensor, beta_in_float32)],
-        *[("composed", f) for f in (a_list_of_two, by_log_snr)],
-    ]
-
-
-FORMS = [
-    *[("forward_step", form) for form in step_forms()],
-    *[("jump", form) for form in jump_forms()],
-    *[("coin_step", form) for form in coin_forms()],
-    *[("cauchy", form) for form in cauchy_forms()],
-    *[("p_value_of_eight", form) for form in p_value_forms()],
-    *exact_forms(),
-]
-
-
-@pytest.mark.parametrize(("name", "form"), FORMS, ids=lambda value: getattr(value, "__name__", value))
-def test_right_answers_in_unusual_forms_pass(name, form):
-    found = verdict(BY_NAME[name], form)
-    assert found.state == "right" and found.text.splitlines()[0] == "Right."
-
-
-@pytest.mark.parametrize("name", [exercise.name for exercise in EXERCISES if exercise.name != "p_value_of_eight"])
-def test_the_truth_is_right_whatever_the_seed(name):
-    for seed in range(6):
-        assert verdict(BY_NAME[name], BY_NAME[name].solution, seed=seed, inputs=seed % 3).state == "right"
+@every_exercise
+def test_the_truth_is_right_whatever_the_seed(exercise):
+    if exercise.calls >= 100:  # else few calls: one answer is slow
+        for seed in range(6):
+            assert verdict(exercise, exercise.solution, seed=seed, inputs=seed % 3).state == "right"
 
 
 # --- mistakes that are in no list ------------------------------------------------------------------------------------
 
-UNKNOWN = {
-    "forward_step": [
-        lambda x, beta, g: (1 - beta) * x + math.sqrt(1 - beta) * torch.randn(x.shape, generator=g),  # two at once
-        lambda x, beta, g: math.sqrt(1 - beta) * x + math.sqrt(beta) * x * torch.randn(x.shape, generator=g),
-        lambda x, beta, g: math.sqrt(1 - beta) * x + math.sqrt(2 * beta) * torch.randn(x.shape, generator=g),
-    ],
-    "jump": [
-        lambda x0, k, betas, g: BY_NAME["forward_step"].solution(x0, float(betas[:k].mean()), g),
-        lambda x0, k, betas, g: float((1 - betas[:k]).prod()) * x0 + torch.randn(x0.shape, generator=g),
-        lambda x0, k, betas, g: BY_NAME["jump"].wrong[2].answer(x0, k + 1, betas, g),  # two at once
-    ],
-    "cosine_alpha_bar": [
-        lambda T: torch.linspace(1, 0, T + 1, dtype=torch.float64),
-        lambda T: BY_NAME["cosine_alpha_bar"].solution(T) ** 2,
-        lambda T: torch.cos(torch.linspace(0, math.pi / 2, T + 1, dtype=torch.float64)),  # two at once
-    ],
-    "betas_for": [
-        lambda T: torch.linspace(1e-4, 0.02, T, dtype=torch.float64).sqrt(),
-        lambda T: 1 - torch.linspace(0.1 / T, 20 / T, T, dtype=torch.float64),
-        lambda T: torch.linspace(20 / T, 0.1, T, dtype=torch.float64),  # two at once
-    ],
-    "constant_beta": [
-        lambda T, left=0.01: math.sqrt(1 - left ** (2 / T)),
-        lambda T, left=0.01: left / T,
-        lambda T, left=0.01: 1 - left ** (2 * T),
-    ],
-    "coin_step": [
-        lambda x, beta, g: (1 - beta) * x + beta * (2 * torch.randint(0, 2, x.shape, generator=g) - 1),  # two at once
-        lambda x, beta, g: x * (2 * torch.randint(0, 2, x.shape, generator=g) - 1),
-    ],
-    "p_value_of_eight": [
-        lambda n, g: 10 * BY_NAME["p_value_of_eight"].solution(n, g),
-        lambda n, g: -math.log(BY_NAME["p_value_of_eight"].solution(n, g)),
-    ],
-    "composed": [
-        lambda path, t, s, r: (path.alpha(t), path.sigma(t) ** 2),
-        lambda path, t, s, r: (path.transition(s, r)[0], path.transition(t, s)[1]),
-        lambda path, t, s, r: tuple(2 * part for part in path.transition(t, r)),
-    ],
-    "cauchy": [
-        lambda n, g: torch.randn(n, 1, generator=g) + torch.randn(n, 1, generator=g),
-        lambda n, g: torch.randn(n, 1, generator=g) / torch.rand(n, 1, generator=g),
-        lambda n, g: torch.exp(torch.randn(n, 1, generator=g)),
-    ],
-}
-
 
 @every_exercise
 def test_a_mistake_that_is_in_no_list_is_shown_and_not_guessed(exercise):
-    assert len(UNKNOWN[exercise.name]) >= 2
-    for answer in UNKNOWN[exercise.name]:
+    unknown = ANSWERS[notebook_of(exercise.id)].UNKNOWN[exercise.name]
+    assert len(unknown) >= 2
+    for answer in unknown:
         found = verdict(exercise, answer)
         assert found.state == "unknown", found.text
         lines = found.text.splitlines()
         assert lines[0] == "Not right, and no mistake that we know."
         assert lines[1].startswith("Smallest case: for ") and ", and should be " in lines[1]
+
+
+# --- questions, and what is answered in words ------------------------------------------------------------------------
+
+
+def inside(value) -> object:
+    """An answer that this value stands for: the choice itself, or a number between the two ends."""
+    return value if isinstance(value, str) else 0.5 * (max(value[0], -1e9) + min(value[1], 1e9))
+
+
+@every_question
+def test_the_solution_of_a_question_is_right_and_every_wrong_value_is_named(question):
+    assert judge_value(question, question.solution()).state == "right"
+    assert judge_value(question, inside(question.right)).state == "right"
+    for wrong in question.wrong:
+        found = judge_value(question, inside(wrong.value))
+        assert (found.state, found.name) == ("known", wrong.name) and wrong.message in found.text
+    assert len(question.wrong) >= 2
+
+
+@every_question
+def test_the_values_of_a_question_do_not_overlap(question):
+    values = [question.right, *(wrong.value for wrong in question.wrong)]
+    if question.choices:
+        assert sorted(values) == sorted(question.choices)  # every choice is right or has its message
+    else:
+        ends = sorted(values)
+        assert all(low <= high for low, high in ends)
+        assert all(a[1] < b[0] for a, b in itertools.pairwise(ends))
+
+
+@every_question
+def test_a_question_takes_any_number_and_nothing_else(question):
+    low, high = (0.0, 0.0) if question.choices else question.right
+    for answer in ([1.0], "many", True, len, float("nan"), torch.ones(2), {}):
+        found = judge_value(question, answer)
+        assert found.state == "incident" and "should be" in found.text
+    middle = (low + high) / 2
+    if not question.choices:
+        for form in (torch.tensor(middle, dtype=torch.float64), np.float64(middle), np.array(middle)):
+            assert judge_value(question, form).state == "right"
+    else:
+        assert judge_value(question, f" {question.right.upper()} ").state == "right"
+
+
+@every_question
+def test_the_stub_of_a_question_is_one_line_and_unfilled(question):
+    space = {}
+    exec(question.stub, space)
+    assert space[question.name] is None and "#" in question.stub and len(question.stub.splitlines()) == 1
+    verdict = asking.examined(question, space[question.name])
+    assert verdict.state == "unfilled"
+
+
+def test_the_message_of_a_number_beyond_all_known_ones():
+    question = Question("9.9", "n", "n = None  # a number", (1, 2), lambda: 1, "Why.", (), ("A.", "B.", "C."))
+    assert judge_value(question, 3).text == 'Not right, and no mistake that we know. hint("9.9") may help.'
+    assert [judge_value(question, value).state for value in (1, 1.5, 2, 2.01)] == ["right"] * 3 + ["unknown"]
+
+
+@every_explanation
+def test_an_explanation_has_a_model_answer_and_is_not_checked(explanation):
+    assert len(explanation.model.split()) >= 15 and len(explanation.look_for) >= 2
+    assert asking.examined(explanation, None).state == "unchecked"
+    for text in (explanation.task, explanation.model, *explanation.look_for, *explanation.hints):
+        assert re.fullmatch(SENTENCES, text, re.DOTALL), text
 
 
 # --- what an exercise says -------------------------------------------------------------------------------------------
@@ -395,14 +255,22 @@ def test_the_truth_and_the_solution_share_no_line(exercise):
         assert not lines(function) & lines(exercise.truth)
 
 
-@every_exercise
+@pytest.mark.parametrize("exercise", marked(EXERCISES + QUESTIONS))
 def test_messages_are_whole_sentences_and_none_is_said_twice(exercise):
     texts = [wrong.message for wrong in exercise.wrong]
     assert len(set(texts)) == len(texts) and len({wrong.name for wrong in exercise.wrong}) == len(texts)
     for text in [*texts, *exercise.hints, exercise.why, summary(exercise)]:
-        assert re.fullmatch(r"[A-Z`(0-9a-z].*[.?)]", text, re.DOTALL), text
+        assert re.fullmatch(SENTENCES, text, re.DOTALL), text
         assert "  " not in text and not re.search(r"[a-z]\.[A-Z][a-z]", text), text
     assert all(wrong.seen for wrong in exercise.wrong) and len(exercise.hints) >= 3
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_ids_of_a_notebook_count_up(name):
+    ids = [task.id for task in MODULES[name].EXERCISES]
+    assert ids == [f"{int(name[1:])}.{n}" for n in range(1, len(ids) + 1)]
+    assert name in ANSWERS, f"tests/course/checks/answers_{name}.py is missing"
+    assert all(asking.find(task.id) is task for task in MODULES[name].EXERCISES)
 
 
 @every_exercise

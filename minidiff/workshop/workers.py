@@ -6,7 +6,9 @@ them, the lead, decides and writes.
 """
 
 import contextlib
+import gc
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import NamedTuple
@@ -20,6 +22,7 @@ from minidiff.training import Draws, Objective
 __all__ = ["LeadGaveUp", "Refused", "WorkerLost", "Workers", "joined", "local_device", "lost_is_said"]
 
 MEETING_SECONDS = 600  # until all have started: one may still be downloading
+KEPT = 100  # messages; an older one has long arrived
 SILENCE_SECONDS = 25  # after which a worker that says nothing counts as lost; a vanished machine never says goodbye
 
 
@@ -35,12 +38,32 @@ class LeadGaveUp(WorkerLost):
     """The lead could not begin; it says why itself."""
 
 
+class Meeting:
+    """What is there while the workers meet: their process group, and the last messages.
+
+    Why messages are kept: gloo's threads let go of a tensor a moment after it has arrived. If Python has dropped it
+    before, such a thread must free it, for which it needs Python's lock, and a process that is just ending hangs or
+    aborts ("terminate called without an active exception").
+    """
+
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        self.group: dist.ProcessGroup | None = group
+        self.messages: deque[Tensor] = deque(maxlen=KEPT)
+
+    def end(self) -> None:
+        """End the group, and with it its threads; only then let go of the messages."""
+        dist.destroy_process_group()
+        self.group = None
+        gc.collect()  # DistributedDataParallel refers to the group in circles
+        self.messages.clear()
+
+
 class Workers(NamedTuple):
     """This worker's place among all: rank of count. Alone it is 0 of 1. The lead is worker 0."""
 
     rank: int = 0
     count: int = 1
-    group: dist.ProcessGroup | None = None
+    meeting: Meeting | None = None
     device: torch.device = torch.device("cpu")  # where messages travel: nccl carries those on a GPU only
 
     @property
@@ -66,7 +89,7 @@ class Workers(NamedTuple):
         """The network, with gradients that are averaged over all workers. Its weights stay in `net`."""
         if self.count == 1:
             return net
-        return nn.parallel.DistributedDataParallel(net, process_group=self.group)
+        return nn.parallel.DistributedDataParallel(net, process_group=self.meeting.group)
 
     def mean(self, value: float) -> float:
         """The mean of a number over all workers."""
@@ -98,12 +121,14 @@ class Workers(NamedTuple):
     def _reduced(self, value: float) -> Tensor:
         total = torch.tensor(value, dtype=torch.float32, device=self.device)
         if self.count > 1:
+            self.meeting.messages.append(total)
             with lost_is_said():
-                dist.all_reduce(total, group=self.group)
+                dist.all_reduce(total, group=self.meeting.group)
         return total
 
     def _broadcast(self, message: Tensor) -> Tensor:
         message = message.to(self.device)
+        self.meeting.messages.append(message)
         with lost_is_said():
             dist.broadcast(message, 0)  # with the patience of the meeting, since the lead may be measuring
         return message
@@ -156,8 +181,8 @@ def joined(device: torch.device) -> Iterator[Workers]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     with lost_is_said():
         dist.init_process_group(backend, timeout=timedelta(seconds=MEETING_SECONDS))
-        group = dist.new_group(timeout=timedelta(seconds=SILENCE_SECONDS))
+        meeting = Meeting(dist.new_group(timeout=timedelta(seconds=SILENCE_SECONDS)))
     try:
-        yield Workers(dist.get_rank(), count, group, device if backend == "nccl" else torch.device("cpu"))
+        yield Workers(dist.get_rank(), count, meeting, device if backend == "nccl" else torch.device("cpu"))
     finally:
-        dist.destroy_process_group()
+        meeting.end()

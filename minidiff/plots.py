@@ -25,10 +25,10 @@ __all__ = [
     "NOISE",
     "OTHER",
     "TRUTH",
+    "animation",
     "arrows",
     "curves",
     "density",
-    "gif",
     "histogram",
     "image_grid",
     "image_rows",
@@ -227,14 +227,22 @@ def image_rows(rows: Mapping[str, Tensor], *, columns: int = 10) -> Figure:
     return figure
 
 
-def gif(frames: Iterable[Figure], *, milliseconds: int = 120) -> bytes:
-    """Figures as a looping GIF of 64 colours. In a notebook: `IPython.display.Image(data=..., format="png")`.
+def animation(frames: Iterable[Figure], *, milliseconds: int = 120) -> bytes:
+    """Figures as an endless animated PNG of 64 colours. In a notebook: `IPython.display.Image(data=..., format="png")`.
 
-    frames may be a generator: each figure is closed before the next one is drawn.
+    frames may be a generator: each figure is closed before the next one is drawn. Why PNG: a GIF that is declared as
+    one is left out by some viewers and by nbconvert, while an animated PNG is a PNG everywhere, and moves or stands.
     """
-    pictures = [Image.open(io.BytesIO(png(frame))).convert("RGB").quantize(64) for frame in frames]
+    pictures = [Image.open(io.BytesIO(png(frame))).convert("RGB") for frame in frames]
+    width, height = pictures[0].size
+    shown = pictures[:: max(1, len(pictures) // 8)]  # an animated PNG has one palette, so it is made of several frames
+    strip = Image.new("RGB", (width, height * len(shown)))
+    for row, picture in enumerate(shown):
+        strip.paste(picture, (0, row * height))
+    palette = strip.quantize(64, dither=Image.Dither.NONE)
+    first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     out = io.BytesIO()
-    pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    first.save(out, "PNG", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
     return out.getvalue()
 
 

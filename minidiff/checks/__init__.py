@@ -8,7 +8,8 @@
 
 How it works: an exercise holds a right answer and the wrong ones that people give. An answer is called on a few cases
 (`observing`), and what it did is compared with what they do (`judging`). So a mistake that is known is named, and one
-that is not known is shown by the smallest case in which it matters. `n05` holds the exercises of notebook 05.
+that is not known is shown by the smallest case in which it matters. `n05` holds the exercises
+of notebook 05. Some ask for a number or a choice instead of a function, and some for words, which no program checks.
 """
 
 from minidiff.checks.asking import Prediction, check, hint, predict, solution

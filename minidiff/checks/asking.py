@@ -47,7 +47,7 @@ def hint(id: str, n: int | None = None) -> None:
         print(f"{exercise.id} {exercise.name}, hint {number} of {total}: {exercise.hints[int(number) - 1]}")
     elif n is None:
         _shown.pop(exercise.id, None)
-        print(f'That were all {total} hints. solution("{exercise.id}") prints the answer and why it is right.')
+        print(f'Those were all {total} hints. solution("{exercise.id}") prints the answer and why it is right.')
     else:
         print(f"{exercise.id} {exercise.name} has hints 1 to {total}.")
 

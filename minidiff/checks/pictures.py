@@ -1,5 +1,6 @@
 """A learner's answer drawn over the right one."""
 
+import textwrap
 from collections.abc import Callable
 
 import torch
@@ -25,8 +26,12 @@ def picture(id: str, answer: Callable):
     if verdict.state in ("unfilled", "incident") or not isinstance(exercise, Exercise):
         print(f"{exercise.id} {exercise.name}: {verdict.text}")
         return None
-    mine, right = observed(exercise, answer, seed=0).outputs, reference(exercise, "").outputs
-    return _random(exercise, mine, right) if exercise.view else _exact(exercise, mine, right)
+    seen = observed(exercise, answer, seed=0)
+    if seen.incident:  # of a mistake that is known by it
+        print(f"{exercise.id} {exercise.name}: {verdict.text}")
+        return None
+    draw = _random if exercise.view else _exact
+    return draw(exercise, seen.outputs, reference(exercise, "").outputs)
 
 
 def _random(exercise: Exercise, mine: tuple, right: tuple):
@@ -40,8 +45,8 @@ def _random(exercise: Exercise, mine: tuple, right: tuple):
         for x, label, colour, style in [(b, "right", plots.TRUTH, "--"), (a, "yours", plots.LEARNED, "-")]:
             heights = torch.histc(x.double().flatten(), 80, low, high) / x.numel() * 80 / (high - low)
             ax.stairs(heights.numpy(), edges.numpy(), label=label, color=colour, linestyle=style, linewidth=1.5)
-        ax.set(xlabel=f"{exercise.name}, for {case.says}", ylabel="density")
-        ax.xaxis.label.set(fontsize=8, wrap=True)
+        ax.set(xlabel=_wrapped(f"{exercise.name}, for {case.says}"), ylabel="density")
+        ax.xaxis.label.set(fontsize=8)
         ax.legend()
     return figure
 
@@ -59,10 +64,14 @@ def _exact(exercise: Exercise, mine: tuple, right: tuple):
         ]:
             y = outputs[number][part][0].double().flatten()
             ax.plot(y.numpy(), style if len(y) < 20 else style[1:], label=label, color=colour, linewidth=1.5)
-        ax.set(xlabel=f"element, for {cases[number].says}", ylabel=parts[part])
-        ax.xaxis.label.set(fontsize=8, wrap=True)
+        ax.set(xlabel=_wrapped(f"element, for {cases[number].says}"), ylabel=parts[part])
+        ax.xaxis.label.set(fontsize=8)
         ax.legend()
     return figure
+
+
+def _wrapped(label: str) -> str:
+    return textwrap.fill(label, 55)
 
 
 def _span(x: Tensor) -> tuple[float, float]:

@@ -658,7 +658,7 @@ def test_variance_of_the_forward_step(make_generator):
 @pytest.mark.parametrize("nu", [0.0, 0.3, 1.0])
 def test_exponent_of_the_learned_variance(nu, make_generator):
     t, s = AT_K[2], BEFORE_K[2]
-    ours = forward_variance(DDPM, t, s) ** nu * posterior_variance(DDPM, t, s) ** (1 - nu)  # notebook 07, section 9.2
+    ours = forward_variance(DDPM, t, s) ** nu * posterior_variance(DDPM, t, s) ** (1 - nu)  # notebook 07, section 10
     output = torch.cat([torch.zeros(5, 2), torch.full((5, 2), 2 * nu - 1)], dim=1)
     theirs, noise = ddpm_step("learned_range", output, 500, torch.zeros(5, 2), make_generator)
     near(ours.sqrt() * noise, theirs)

@@ -155,22 +155,32 @@ def test_png_is_a_picture_of_the_size_of_the_figure_and_closes_it():
 
 
 @pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
-def test_gif_is_an_endless_loop_of_all_frames_and_closes_them(kind):
-    content = plots.gif(kind([square(level) for level in (0.0, 0.5, 1.0)]), milliseconds=70)
+def test_an_animation_is_an_endless_loop_of_all_frames_and_closes_them(kind):
+    content = plots.animation(kind([square(level) for level in (0.0, 0.5, 1.0)]), milliseconds=70)
     film = Image.open(io.BytesIO(content))
-    assert content[:6] == b"GIF89a" and film.format == "GIF"
+    assert content[:8] == b"\x89PNG\r\n\x1a\n" and film.format == "PNG" and film.is_animated
     assert film.n_frames == 3 and film.size == (80, 80)
     assert film.info["loop"] == 0 and film.info["duration"] == 70
     assert plt.get_fignums() == []
 
 
-def test_gif_draws_one_figure_at_a_time():
+def test_an_animation_keeps_the_colours_of_every_frame():
+    """It has one palette for all frames, which must not be that of the first alone."""
+    content = plots.animation(square(level) for level in (0.0, 0.5, 1.0))
+    film = Image.open(io.BytesIO(content))
+    for number, level in enumerate((0.0, 0.5, 1.0)):
+        film.seek(number)
+        expected = Image.open(io.BytesIO(plots.png(square(level)))).convert("RGB")
+        assert np.abs(np.asarray(film.convert("RGB"), float) - np.asarray(expected, float)).max() < 40
+
+
+def test_an_animation_draws_one_figure_at_a_time():
     def frames():
         for level in (0.0, 0.5, 1.0):
             assert plt.get_fignums() == []
             yield square(level)
 
-    assert Image.open(io.BytesIO(plots.gif(frames()))).n_frames == 3
+    assert Image.open(io.BytesIO(plots.animation(frames()))).n_frames == 3
 
 
 # --- pictures in colour, and what are no pictures --------------------------------------------------------------------

@@ -203,6 +203,14 @@ def test_a_picture_of_an_incident_is_its_text(capsys):
     assert "returns str" in capsys.readouterr().out
 
 
+def test_a_picture_of_a_mistake_that_an_incident_betrays_is_its_text(capsys):
+    """A loop that draws nothing gives the same numbers at every call, so there is no second case to draw."""
+    walk_back = asking.find("6.4")
+    (silent,) = (wrong for wrong in walk_back.wrong if wrong.name == "no noise")
+    assert picture("6.4", silent.answer) is None
+    assert silent.message in capsys.readouterr().out
+
+
 def test_importing_the_checks_loads_nothing_heavy():
     heavy = "[m for m in ('sklearn', 'matplotlib', 'scipy', 'pooch', 'IPython') if m in sys.modules]"
     out = subprocess.run(

@@ -240,6 +240,9 @@ def animation(frames: Iterable[Figure], *, milliseconds: int = 120) -> bytes:
     for row, picture in enumerate(shown):
         strip.paste(picture, (0, row * height))
     palette = strip.quantize(64, dither=Image.Dither.NONE)
+    colours = np.reshape(palette.getpalette(), (-1, 3))
+    colours[colours.min(axis=1) > 245] = 255  # the background, which was mixed with the greys near it
+    palette.putpalette(colours.flatten().tolist())
     first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     out = io.BytesIO()
     first.save(out, "PNG", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)

@@ -485,8 +485,8 @@ def escape_rate(height, valley, top, temperature):
         Wrong(
             "the exponential alone",
             rated(lambda valley, top, T: 1.0),
-            "This is the exponential alone, which holds what matters most. What the two Gaussian integrals give stands "
-            "in front of it: sqrt(valley * top) / (2 pi).",
+            "This is the exponential alone. It matters most, but the widths of the two Gaussian integrals make a "
+            "factor in front of it.",
             "not seen in public yet: Arrhenius' law without its factor",
         ),
         Wrong(

@@ -118,7 +118,10 @@ VELOCITY_VERLET = Exercise(
     name="velocity_verlet",
     stub='''
 def velocity_verlet(x, v, force, dt, mass):
-    """One step of velocity Verlet. Returns the new position and the new velocity. force is a function of x."""
+    """One step of velocity Verlet. Returns the new position and the new velocity.
+
+    x, v: (B, d). force: a function of x that returns (B, d). dt: a number. mass: a number or (B, 1).
+    """
     ...  # your code
 ''',
     solution=velocity_verlet,
@@ -313,7 +316,10 @@ OU_KICK = Exercise(
     name="ou_kick",
     stub='''
 def ou_kick(v, friction, temperature, mass, dt, g):
-    """Friction and noise for a time dt, exactly. Returns new velocities, of the shape and dtype of v."""
+    """Friction and noise for a time dt, exactly. Returns new velocities, of the shape and dtype of v.
+
+    v: (B, d). friction, temperature (k_B T), mass and dt are plain numbers. g: the generator to draw from.
+    """
     ...  # your code
 ''',
     solution=ou_kick,
@@ -683,8 +689,9 @@ def there_and_back(step, x, v, steps):
     alternative=there_and_back_in_one_loop,
     why=(
         "Verlet is its own mirror image: half a kick, a drift, half a kick, read from either end. So with the\n"
-        "velocities turned round it retraces its steps, up to rounding. Euler's step has no such symmetry. Friction\n"
-        "cannot be undone at all: after the turn it brakes once more, and does not give back what it took."
+        "velocities turned round it retraces its steps, up to rounding: the distance is some 1e-12 in float64, and\n"
+        "some 1e-4 in float32. Euler's step has no such symmetry. Friction cannot be undone at all: after the turn it\n"
+        "brakes once more, and does not give back what it took."
     ),
     truth=there_and_back_truth,
     cases=there_cases,
@@ -959,8 +966,8 @@ BEST_FRICTION = Question(
         WrongValue(
             "the weakest",
             (0.005, 0.02),
-            "This is about the weakest friction, where fewest particles have crossed. Have you counted those that are "
-            "still on the right? A particle on the left has x < 0.",
+            "This is about the weakest friction, where very few particles have crossed. Have you counted those that "
+            "are still on the right? A particle on the left has x < 0.",
             "the fraction on the right",
         ),
         WrongValue(
@@ -968,6 +975,19 @@ BEST_FRICTION = Question(
             (0.021, 0.25),
             "This friction is too weak. Little energy comes in from the noise, so most of the particles are still "
             "waiting for enough of it.",
+            NOT_SEEN,
+        ),
+        WrongValue(
+            "nearly, from below",
+            (0.26, 0.39),
+            "Close, but more particles cross with a little more friction. Try values between this one and 1 as well.",
+            NOT_SEEN,
+        ),
+        WrongValue(
+            "somewhat too strong",
+            (2.1, 5.3),
+            "This friction is somewhat too strong: it already slows the way over the barrier. Try values between 0.5 "
+            "and this one as well.",
             NOT_SEEN,
         ),
         WrongValue(
@@ -1069,19 +1089,20 @@ ABOBA = Exercise(
     name="aboba_matrices",
     stub='''
 def aboba_matrices(dt, friction):
-    """The matrix A, (2, 2), and the vector b, (2, 1), of one step of A B O B A for a spring; float64 tensors."""
+    """The matrix M, (2, 2), and the vector u, (2, 1), of one step of A B O B A for a spring; float64 tensors."""
     ...  # your code
 ''',
     solution=aboba_matrices,
     alternative=aboba_matrices_by_unit_steps,
     why=(
         "The part that is done first stands rightmost in a product. After the noise come one half kick and one half\n"
-        "drift, so the noise vector is multiplied by these two. In equilibrium ABOBA has the velocity exactly right,\n"
-        "and the position too large: 1 / (1 - dt²/4), where BAOAB has the position right and the velocity too small."
+        "drift, so the noise vector is multiplied by these two. In equilibrium the position is exactly right, as with\n"
+        "BAOAB. The variance of the velocity is 1 / (1 - dt²/4): too large, where that of BAOAB, 1 - dt²/4, is too\n"
+        "small."
     ),
     truth=aboba_truth,
     cases=aboba_cases,
-    parts=("the matrix A", "the vector b"),
+    parts=("the matrix M", "the vector u"),
     hints=(
         "Take the matrices of section 9: half a kick, half a drift, the friction. Only their order changes.",
         "The part that is done first stands rightmost in the product, because it meets (x, v) first.",

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from nbclient import NotebookClient
 from PIL import Image
 
-from minidiff import plots
+from minidiff import generator, plots
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +172,16 @@ def test_an_animation_keeps_the_colours_of_every_frame():
         film.seek(number)
         expected = Image.open(io.BytesIO(plots.png(square(level)))).convert("RGB")
         assert np.abs(np.asarray(film.convert("RGB"), float) - np.asarray(expected, float)).max() < 40
+
+
+def test_the_background_of_an_animation_is_white():
+    def frame():
+        figure, (ax,) = plots.panels(titles=["t = 0.5"])
+        plots.points(ax, torch.randn(200, 2, generator=generator(0)))
+        return figure
+
+    pixels = np.asarray(Image.open(io.BytesIO(plots.animation(frame() for _ in range(3)))).convert("RGB"))
+    assert (pixels[:3] == 255).all() and (pixels.reshape(-1, 3) == 255).all(axis=1).mean() > 0.5
 
 
 def test_an_animation_draws_one_figure_at_a_time():

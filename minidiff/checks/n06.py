@@ -169,7 +169,7 @@ def fill_table(x0, x_t, edges):
         Wrong(
             "the mean of the noise",
             lambda x0, x_t, edges: mean_by(binned(x_t, edges), x_t - x0, len(edges) - 1),
-            "You average x_t - x0, which is how far the noise has carried the points. Asked is where they came from.",
+            "You average x_t - x0, which is how far the noise has carried the points. The table says where they began.",
             "not seen in public yet: the noise is what DDPM's network predicts",
         ),
         Wrong(
@@ -228,17 +228,17 @@ BEST_BINS = Question(
     id="6.2",
     name="best_bins",
     stub="best_bins = None  # the number of bins with the smallest error, for 200 pairs at t = 0.2",
-    right=(12, 30),
+    right=(9, 24),
     solution=best_bins,
     why=(
         "Two errors add up. A wide bin returns one mean for places whose means differ: lost detail, which falls with\n"
         "the number of bins. A narrow bin averages few points: roughness, which grows with it. With 200 pairs the sum\n"
-        "is smallest at about 18 bins, and flat around it. With 50,000 pairs roughness is small, and 100 bins are fine."
+        "is smallest at about 14 bins, and flat around it. With 50,000 pairs roughness is small, and 100 bins are fine."
     ),
     hints=(
         "Call `table_error(bins, 200, generator(6, 2))` for 4, 8, 16, ... bins. What happens to the error?",
         "The error falls at first, and grows later. Look for the lowest place.",
-        "The error is flat around the lowest place: anything from 12 to 30 bins counts as right.",
+        "The error is flat around the lowest place: anything from 9 to 24 bins counts as right.",
     ),
     wrong=(
         WrongValue(
@@ -250,7 +250,7 @@ BEST_BINS = Question(
         ),
         WrongValue(
             "no empty bin",
-            (5, 10),
+            (5, 8.99),
             "With so few bins none is empty, but each is so wide that the means in it differ. If larger tables gave "
             "you NaN, their empty bins did that: an empty bin holds 0.",
             "catalogue of the course, 06 E3: an empty bin gives NaN",
@@ -263,7 +263,7 @@ BEST_BINS = Question(
         ),
         WrongValue(
             "a little too fine",
-            (40, 99.99),
+            (25, 99.99),
             "With 200 pairs so many bins hold a few points each, and the table is rough. A rule such as one bin for "
             "every three or five pairs gives too many. Try fewer.",
             "not seen in public yet",
@@ -395,8 +395,7 @@ def step_given_x0(path, x_t, x0, t, s):
         Wrong(
             "the logarithm of the variance",
             given(variance=lambda f, w, a_t, s_t, a_s, s_s: torch.log((s_s**2 * w / s_t**2).clamp(min=1e-20))),
-            "You return the logarithm of the variance. Some libraries keep that; here the variance itself is "
-            "asked for.",
+            "You return the logarithm of the variance. Some libraries keep that; here the variance itself is wanted.",
             "huggingface/diffusers#14571",
         ),
         Wrong(
@@ -409,7 +408,38 @@ def step_given_x0(path, x_t, x0, t, s):
         Wrong(
             "the standard deviation",
             given(variance=lambda f, w, a_t, s_t, a_s, s_s: (s_s**2 * w / s_t**2).sqrt()),
-            "You return the standard deviation. Asked is the variance, so leave out the root.",
+            "You return the standard deviation. The variance is wanted here, so leave out the root.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "standard deviations",
+            given(
+                lambda f, w, a_t, s_t, a_s, s_s: f * s_s / s_t,
+                lambda f, w, a_t, s_t, a_s, s_s: a_s * w**0.5 / s_t,
+                lambda f, w, a_t, s_t, a_s, s_s: s_s * w**0.5 / s_t,
+            ),
+            "You use standard deviations where the formula has variances. `path.sigma` is a standard deviation, so "
+            "square it; `path.transition` returns a variance, which is a square already.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "the variance of the step squared",
+            given(
+                of_x0=lambda f, w, a_t, s_t, a_s, s_s: a_s * w**2 / s_t**2,
+                variance=lambda f, w, a_t, s_t, a_s, s_s: s_s**2 * w**2 / s_t**2,
+            ),
+            "You square the variance of the step. `path.transition` returns sigma_{t|s}², the square already.",
+            "not seen in public yet",
+        ),
+        Wrong(
+            "sigma_s and sigma_t not squared",
+            given(
+                lambda f, w, a_t, s_t, a_s, s_s: f * s_s / s_t,
+                lambda f, w, a_t, s_t, a_s, s_s: a_s * w / s_t,
+                lambda f, w, a_t, s_t, a_s, s_s: s_s * w / s_t,
+            ),
+            "You forgot to square sigma_s and sigma_t: `path.sigma` returns a standard deviation, and the formula has "
+            "variances.",
             "not seen in public yet",
         ),
         Wrong(
@@ -660,7 +690,7 @@ def walk_back(denoise, path, x, times, g):
             "the variance of the forward step",
             walked(lambda *args: forward_noise(*args, last=False)),
             "You add noise with the variance of the forward step. DDPM allows this choice, and exercise 6.7 compares "
-            "the two. Asked here is the variance of `path.posterior`.",
+            "the two. Here the variance of `path.posterior` is wanted.",
             "DDPM, section 3.2",
         ),
         Wrong(
@@ -884,6 +914,19 @@ def posterior_mean(x_t, alpha, sigma, weights, means, variances):
             "not seen in public yet",
         ),
         Wrong(
+            "not normalised",
+            estimate(
+                weigh=lambda x, alpha, sigma, weights, means, variances: (
+                    weights
+                    * torch.exp(-((x - alpha * means) ** 2) / (2 * full(alpha, sigma, variances)))
+                    / torch.sqrt(2 * math.pi * full(alpha, sigma, variances))
+                )
+            ),
+            "Your responsibilities do not add up to 1. Divide weight times density by the sum over all components, "
+            "also if there is only one.",
+            "not seen in public yet",
+        ),
+        Wrong(
             "the centres",
             estimate(within=lambda x, alpha, sigma, means, variances: means + 0 * x),
             "You average the centres of the components. That is right for points without width. Within a "
@@ -910,8 +953,7 @@ def posterior_mean(x_t, alpha, sigma, weights, means, variances):
             lambda x_t, alpha, sigma, weights, means, variances: (
                 alpha * estimate()(x_t, alpha, sigma, weights, means, variances)
             ),
-            "Your result is alpha times too small: that is the mean of the data's part of x_t. Asked is the mean "
-            "of x0.",
+            "Your result is alpha times too small: that is the mean of the data's part of x_t. Return the mean of x0.",
             "not seen in public yet",
         ),
         Wrong(
@@ -1367,7 +1409,7 @@ def better_gaussian_step(mixture, path, x_t, t, s, g):
         Wrong(
             "the distribution of x0",
             drawn(to_data=True),
-            "You draw from the distribution of x0 given x_t. Asked is x_s: leave out to_data.",
+            "You draw from the distribution of x0 given x_t. Draw x_s instead: leave out to_data.",
             "catalogue of the course, 06 E2",
         ),
         Wrong(
@@ -1388,14 +1430,14 @@ def better_gaussian_step(mixture, path, x_t, t, s, g):
         Wrong(
             "the true step itself",
             lambda mixture, path, x_t, t, s, g: kept_kernel(mixture, path, x_t, t, s)[0].sample(g),
-            "You draw from the true step, which is a mixture. Mean and covariance are right, but asked is the Gaussian "
-            "that has them.",
+            "You draw from the true step, which is a mixture. Mean and covariance are right, but this exercise wants "
+            "the Gaussian that has them.",
             "not seen in public yet",
         ),
         Wrong(
             "the mean of x0",
             drawn(mean=lambda mixture, path, x_t, t: kept_kernel(mixture, path, x_t, t, 0.0, True)[1]),
-            "You draw around the mean of x0. The mean of x_s is asked for: kernel.mean().",
+            "You draw around the mean of x0. Take the mean of x_s: kernel.mean().",
             "not seen in public yet",
         ),
         Wrong(

@@ -227,6 +227,7 @@ def is_integer(value: object) -> bool:
 def describe(value: object) -> str:
     """A tensor by dtype and shape, anything else by its value: the `what was given` of an error."""
     if isinstance(value, Tensor):
-        return f"a {_name(value.dtype)} tensor of shape {tuple(value.shape)}"
+        kind = _name(value.dtype)
+        return f"{'an' if kind.startswith('int') else 'a'} {kind} tensor of shape {tuple(value.shape)}"
     words = repr(value)
     return f"{type(value).__name__} {words if len(words) <= LONGEST_VALUE else words[:LONGEST_VALUE] + '...'}"

@@ -179,7 +179,8 @@ def _number(value: object) -> float | None:
 def _how_near(value: object, truth: object) -> str:
     guess, right = _number(value), _number(truth)
     if guess is None or right is None:
-        return "You were right." if _shortly(value) == _shortly(truth) else ""
+        same = _shortly(value).casefold() == _shortly(truth).casefold()
+        return "You were right." if same else ""
     if not math.isfinite(guess) or not math.isfinite(right):
         return ""
     if abs(guess - right) <= AS_GOOD_AS_RIGHT * abs(right):

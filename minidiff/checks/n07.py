@@ -909,10 +909,10 @@ def uniform_of_unit_variance(n, d, generator):
     solution=uniform_of_unit_variance,
     alternative=uniform_from_minus_one_to_one,
     why=(
-        "Uniform numbers from 0 to 1 have mean 1/2 and variance 1/12. Subtract the one, and multiply by the "
-        "root of the\n"
-        "other's inverse. The result runs from -1.73 to 1.73, and its fourth moment is 1.8, where a normal "
-        "number has 3."
+        "Uniform numbers from 0 to 1 have mean 1/2 and variance 1/12. So subtract 1/2, and multiply by the root\n"
+        "of 12. The loss ends as low as with normal noise and not below the floor, so it does not show the bug.\n"
+        "The error of the predicted noise shows it, and so do the samples: by the energy distance they are several\n"
+        "times as far from the data as those of the right network."
     ),
     truth=uniform_truth,
     cases=lambda g: (Case((150, 2, RNG), "n = 150 and d = 2"),),
@@ -1035,10 +1035,10 @@ def bound_loss(squares, path, t, T):
     solution=bound_loss,
     alternative=bound_loss_by_logarithms,
     why=(
-        "This is the sum of the bound's terms, but for a constant factor. Each square gets the weight of its "
-        "own time,\n"
-        "and only then comes the mean. Below 2/T the earlier time would be 0, where the signal-to-noise ratio is "
-        "infinite."
+        "This is the sum of the bound's terms, but for a constant factor. Each square gets the weight of its own\n"
+        "time, and only then comes the mean. Below 2/T the earlier time would be 0, where the signal-to-noise\n"
+        "ratio is infinite. Trained with these weights (T = 1,000), a network has a smaller excess at the smallest\n"
+        "times, below 0.01 or so, and pays for it with about two to four times the excess from t = 0.05 on."
     ),
     truth=bound_truth,
     cases=bound_cases,
@@ -1308,9 +1308,9 @@ def width_of_samples():
     for t, s in itertools.pairwise(times):
         alpha, sigma = path.alpha(t), path.sigma(t)
         gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)  # E[x0 | x_t] = gain * x_t
-        f, w = path.transition(t, s)
-        factor = f * path.sigma(s) ** 2 / sigma**2 + path.alpha(s) * w / sigma**2 * gain
-        variance = factor**2 * variance + (w if s > 0 else 0)
+        factor, w = path.transition(t, s)
+        slope = factor * path.sigma(s) ** 2 / sigma**2 + path.alpha(s) * w / sigma**2 * gain
+        variance = slope**2 * variance + (w if s > 0 else 0)
     return float(variance.sqrt())
 
 
@@ -1366,9 +1366,8 @@ WIDTH = Question(
     hints=(
         "For data N(0, s0²), E[x0 | x_t] is a number times x_t: alpha s0² / (alpha² s0² + sigma²).",
         "So a step multiplies x_t by a number and adds independent noise. Follow the variance, beginning at 1.",
-        "`path.transition(t, s)` returns f and w. The factor of a step is f sigma_s² / sigma_t² plus alpha_s "
-        "w / sigma_t² "
-        "times the number of hint 1. The last step adds no noise.",
+        "`factor, w = path.transition(t, s)`. A step multiplies by factor sigma_s² / sigma_t² plus c_0 times the "
+        "number of hint 1, where c_0 = alpha_s w / sigma_t². The last step adds no noise.",
     ),
 )
 

@@ -185,7 +185,7 @@ def dsm_loss(score, x, sigma, g):
         dsm_wrong(
             "weighted already",
             lambda score, x, y, eps, sigma: squared(sigma * score(y) + eps),
-            "Your loss has the factor sigma². That is a good weight where many levels are added up (section 8). Here "
+            "Your loss has the factor sigma². That is a good weight where many levels are added up (section 7). Here "
             "one level is asked for, without a weight.",
             "Song and Ermon 2019, equation 6",
         ),
@@ -491,7 +491,7 @@ def anneal(score, x, sigmas, steps, eta, g):
     cases=anneal_cases,
     view=anneal_numbers,
     calls=160,
-    limit="The check makes three levels at most. With a real score, use as many as section 9 does.",
+    limit="The check makes three levels at most. With a real score, use as many as section 8 does.",
     hints=(
         "You need two loops, one inside the other. Which of them runs over the sigmas?",
         "One step: x + h s + sqrt(2 h) z, with the score at the present level and fresh noise z.",
@@ -542,7 +542,7 @@ def anneal(score, x, sigmas, steps, eta, g):
             annealed(drift=2.0),
             "Your drift is 2 h s. That is what an ancestral step does on its way to a lower noise. Langevin dynamics "
             "stays at one level.",
-            "notebook 08, section 12",
+            "notebook 08, section 11",
         ),
         Wrong(
             "one step a level",
@@ -1006,7 +1006,7 @@ def budget():
             for _ in range(steps):
                 p = move @ p
         if p[x < 0].sum() / p.sum() < 0.22:
-            return 50 * steps
+            return 49 * steps
 
 
 BUDGET = Question(
@@ -1016,8 +1016,8 @@ BUDGET = Question(
     right=(430, 560),
     solution=budget,
     why=(
-        "It takes about 10 steps a level, or 500 evaluations. (9 and 11 count as right too, because a simulation\n"
-        "scatters.) The error falls as the steps grow in number, because the walkers lag less behind the noise. More\n"
+        "It takes about 10 steps at each of the 49 levels, or 490 evaluations. (9 and 11 are right too, because a\n"
+        "simulation scatters.) With more steps the error falls, because the walkers lag less behind the noise. More\n"
         "levels near sigma = 0.5, where walkers stop crossing, make better use of the same budget."
     ),
     wrong=(
@@ -1037,16 +1037,16 @@ BUDGET = Question(
             "the rule of thumb",
             (240, 260),
             "Five steps of size 0.2 make K eta = 1. That is a rule of thumb, and here the weight is still off by 0.03.",
-            "notebook 08, section 10",
-        ),
-        WrongValue(
-            "as in section 9",
-            (1900, 2100),
-            "This is what section 9 spends, with eta = 0.1. With eta = 0.2 far fewer are enough.",
             "notebook 08, section 9",
         ),
         WrongValue(
-            "half of section 9",
+            "as in section 8",
+            (1900, 2100),
+            "This is what section 8 spends, with eta = 0.1. With eta = 0.2 far fewer are enough.",
+            "notebook 08, section 8",
+        ),
+        WrongValue(
+            "half of section 8",
             (930, 1070),
             "These are enough, but not the fewest: with 20 steps a level the weight is off by 0.012 only.",
             "not seen in public yet",
@@ -1094,7 +1094,7 @@ LOG10_STEPS = Question(
     why=(
         "The barrier is half the squared distance of a centre from the middle, over the variance of a blob. At twice\n"
         "the distance it is four times as high: 47 instead of 11.8. That alone is a factor of e^35, or 15 powers of\n"
-        "ten. In section 9 the highest noise must exceed the largest distance of two points, which is now about 7 and\n"
+        "ten. In section 8 the highest noise must exceed the largest distance of two points, which is now about 7 and\n"
         "still below 10. So nothing has to change there: annealing crosses at high noise, where there is no barrier."
     ),
     wrong=(

@@ -9,6 +9,7 @@ import inspect
 import linecache
 import reprlib
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from types import CodeType
 
@@ -42,7 +43,12 @@ def observe(
     generator. seconds: how long one case may take. Whatever is global is afterwards as it was.
     """
     outputs, returned, incident, silence = [], [], None, Silence()
-    with untouched(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+    with (
+        untouched(),
+        warnings.catch_warnings(action="ignore"),  # what a library warns of is not what the answer prints
+        contextlib.redirect_stdout(silence),
+        contextlib.redirect_stderr(silence),
+    ):
         for number, case in enumerate(cases):
             done: list = []
             watched = _Watched(answer, case, names, calls, (seed, number))

@@ -305,7 +305,7 @@ every_schedule = pytest.mark.parametrize("path", SCHEDULES.values(), ids=SCHEDUL
     [
         (0.5, r"t must be a floating-point tensor with values in \[0, 1\], but is float 0.5"),
         (500, r"t must be a floating-point tensor .*, but is int 500; divide a step index k by the number of steps T"),
-        (torch.tensor([1, 2]), r"t must be .*, but is a int64 tensor of shape \(2,\); divide a step index k"),
+        (torch.tensor([1, 2]), r"t must be .*, but is an int64 tensor of shape \(2,\); divide a step index k"),
     ],
 )
 def test_a_number_is_no_time_and_the_error_says_so(path, t, words):

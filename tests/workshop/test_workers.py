@@ -53,7 +53,7 @@ with joined(torch.device("cpu")) as team:
     assert team.from_lead(lambda: b"") == b""
     assert team.any(team.rank == team.count - 1) and not team.any(False)
     assert team.of_lead(1.5 + team.rank) == 1.5
-    assert team.count == 1 or (team.meeting.group and len(team.meeting.messages) > 5)  # see Meeting: none is dropped early
+    assert team.count == 1 or (team.meeting.group and len(team.meeting.messages) > 5)  # see Meeting
 if team.count > 1:
     assert team.meeting.group is None and not team.meeting.messages
 print("done")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def sometimes_two(x, beta, g):
         (lambda x, beta, g: step, "wrong type", "a function"),
         (lambda x, beta, g: (yield x), "wrong type", "generator"),
         (lambda x, beta, g: x + torch.randn(len(x), generator=g), "wrong shape", "shape (250, 250)"),
-        (lambda x, beta, g: step(x, beta, g).long(), "wrong dtype", "a int64 tensor"),
+        (lambda x, beta, g: step(x, beta, g).long(), "wrong dtype", "an int64 tensor"),
         (sometimes_two, "not repeatable", "another one with the same arguments"),
         (lambda x, beta, g: step(x, beta, g).add_(np.random.rand()), "global randomness", "generator=g"),  # noqa: NPY002
         (lambda x, beta, g: step(x, beta, g).add_(random.random()), "global randomness", "generator=g"),
@@ -393,6 +394,17 @@ def test_printing_is_remarked_and_swallowed(capsys):
     found = verdict(talks)
     assert found.state == "right" and "Your function prints." in found.text
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_warning_of_a_library_is_no_print():
+    def warns(x, beta, g):
+        warnings.warn("it is deprecated", UserWarning, stacklevel=1)
+        return step(x, beta, g)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        found = verdict(warns)
+    assert found.state == "right" and found.text == "Right."
 
 
 def test_reading_the_notebook_is_remarked():

@@ -1419,19 +1419,19 @@ def cauchy(n, g):
             "You divide by the root of a mean of two squares. That is Student's distribution with two degrees of "
             "freedom, and "
             "its tail is lighter. Cauchy's has one.",
-            "notebook 01, exercise 2",
+            "notebook 01, exercise 1.6",
         ),
         Wrong(
             "no root below the line",
             lambda n, g: gauss(n, g) / gauss(n, g) ** 2,
             "You divide by the square of a normal number. Divide by the number itself.",
-            "notebook 01, exercise 2",
+            "notebook 01, exercise 1.6",
         ),
         Wrong(
             "one number below for all",
             lambda n, g: gauss(n, g) / gauss(1, g),
             "You divide all draws by one and the same number. Then they are all large or all small together.",
-            "notebook 01, exercise 2",
+            "notebook 01, exercise 1.6",
         ),
         Wrong(
             "clamped",

@@ -473,6 +473,11 @@ def noise_taken_for_score(score, x, sigmas, steps, eta, g):
     return x
 
 
+def denoised_at_the_end(score, x, sigmas, steps, eta, g):
+    x = annealed()(score, x, sigmas, steps, eta, g)
+    return x + sigmas[-1] ** 2 * score(x, sigmas[-1])
+
+
 ANNEAL = Exercise(
     id="8.3",
     name="anneal",
@@ -543,6 +548,13 @@ def anneal(score, x, sigmas, steps, eta, g):
             "Your drift is 2 h s. That is what an ancestral step does on its way to a lower noise. Langevin dynamics "
             "stays at one level.",
             "notebook 08, section 11",
+        ),
+        Wrong(
+            "denoised at the end",
+            denoised_at_the_end,
+            "You take the noise off at the end, with a step to E[x0 | x]. That is a good end for a sampler, and the "
+            "notebook does it next. Here the points after the last Langevin step are asked for.",
+            "Jolicoeur-Martineau et al. 2021",
         ),
         Wrong(
             "one step a level",
@@ -797,6 +809,12 @@ HOT_FRACTION = Question(
             "not seen in public yet",
         ),
         WrongValue(
+            "in percent",
+            (42, 44),
+            "This is the fraction in percent. Give a number between 0 and 1.",
+            "not seen in public yet",
+        ),
+        WrongValue(
             "divided by 5",
             (0.038, 0.042),
             "A weight is not divided by 5. The density as a whole is raised to a power.",
@@ -1046,6 +1064,18 @@ BUDGET = Question(
             "notebook 08, section 8",
         ),
         WrongValue(
+            "six or seven steps",
+            (290, 352),
+            "Six or seven steps a level are too few: the weight is off by more than 0.023. Only many walkers show it.",
+            "not seen in public yet",
+        ),
+        WrongValue(
+            "more than needed",
+            (585, 915),
+            "These are enough, but not the fewest. Make the number of steps at each level smaller, one by one.",
+            "not seen in public yet",
+        ),
+        WrongValue(
             "half of section 8",
             (930, 1070),
             "These are enough, but not the fewest: with 20 steps a level the weight is off by 0.012 only.",
@@ -1059,9 +1089,9 @@ BUDGET = Question(
         ),
     ),
     hints=(
-        "Keep the 50 levels and lower the number of steps. How does the weight depend on it?",
+        "Keep the 49 levels and lower the number of steps. How does the weight depend on it?",
         "Use 100,000 walkers, so that the weight scatters by 0.001 only. Try 4, 8 and 16 steps first.",
-        "Between 5 and 16 steps a level, which is the smallest number that is good enough? Multiply it by 50.",
+        "Between 5 and 16 steps a level, which is the smallest number that is good enough? Multiply it by 49.",
     ),
 )
 
@@ -1141,6 +1171,12 @@ LOG10_STEPS = Question(
             "time for steps",
             (18.5, 18.75),
             "This is the time, and not the number of steps. Divide by the size of a step, 0.004.",
+            "not seen in public yet",
+        ),
+        WrongValue(
+            "the number itself",
+            (1e4, math.inf),
+            "Is this the number of steps itself? Give its logarithm to the base 10.",
             "not seen in public yet",
         ),
         WrongValue(

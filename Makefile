@@ -55,7 +55,7 @@ lab: $(INSTALLED)  ## set up what is missing and open JupyterLab at the first no
 
 test:  ## check it all: style, unit tests, then every notebook against its stored findings
 
-check:  ## check the course in three minutes: style, its unit tests, and notebooks 00, 05 and 06
+check:  ## check the course in four minutes: style, its unit tests, and notebooks 00, 05 and 06
 check: TESTS = tests/course
 check: COVERAGE =
 check: NOTEBOOKS = 00 05 06

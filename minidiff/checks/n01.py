@@ -949,8 +949,8 @@ def grid_error(cells, r, steps=None, largest=True, span=0.48):
     return float(gap.max() if largest else gap.square().mean().sqrt())
 
 
-def grid_errors(r, **options):
-    return [grid_error(cells, r, **options) for cells in (64, 128, 256)]
+def grid_errors(r, largest=True):
+    return [grid_error(cells, r, largest=largest) for cells in (64, 128, 256)]
 
 
 def orders_truth(r):
@@ -958,11 +958,11 @@ def orders_truth(r):
     return a - b, b - c
 
 
-def orders_wrong(name, formula, message, seen=NEW, **options):
+def orders_wrong(name, formula, message, seen=NEW, largest=True):
     """A wrong answer: formula(coarse, fine) of the errors on neighbouring grids."""
 
     def answer(r):
-        return [formula(coarse, fine) for coarse, fine in pairwise(grid_errors(r, **options))]
+        return [formula(coarse, fine) for coarse, fine in pairwise(grid_errors(r, largest))]
 
     return Wrong(name, answer, message, seen)
 

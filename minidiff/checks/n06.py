@@ -1163,7 +1163,8 @@ def widths_like(path, v0, counts, *, root=True, share=True, start=1.0, noisy_end
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def widths_variant(**parts):
+def widths_variant(*, root=True, share=True, noisy_end=False, off=1, exchanged=False, once=2):
+    parts = {"root": root, "share": share, "noisy_end": noisy_end, "off": off, "exchanged": exchanged, "once": once}
     return lambda path, v0, counts: widths_like(path, v0, counts, **parts)
 
 
@@ -1324,11 +1325,11 @@ def better_numbers(out, mixture, path, x_t, t, s):
     return {name: value.reshape(len(out), -1).mean(dim=1) for name, value in numbers.items()}
 
 
-def drawn(root=torch.linalg.cholesky, mean=None, **options):
+def drawn(root=torch.linalg.cholesky, mean=None, to_data=False):
     """An answer with another root of the covariance, or another mean."""
 
     def answer(mixture, path, x_t, t, s, g):
-        _, centre, covariance = kept_kernel(mixture, path, x_t, t, s, **options)
+        _, centre, covariance = kept_kernel(mixture, path, x_t, t, s, to_data)
         centre = centre if mean is None else mean(mixture, path, x_t, t)
         return centre + torch.einsum("bij,bj->bi", root(covariance), normals(g, *x_t.shape))
 

@@ -184,5 +184,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
         meeting = Meeting(dist.new_group(timeout=timedelta(seconds=SILENCE_SECONDS)))
     try:
         yield Workers(dist.get_rank(), count, meeting, device if backend == "nccl" else torch.device("cpu"))
-    finally:
-        meeting.end()
+    except BaseException:
+        dist.destroy_process_group()  # waits for nobody: a thread may still listen to a worker that is gone
+        raise
+    meeting.end()

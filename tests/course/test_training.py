@@ -809,7 +809,7 @@ def test_a_double_network_trains_in_double_precision(make_generator):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
 def test_pixels_that_were_not_scaled_are_refused(dtype, make_generator):
-    with pytest.raises(TypeError, match=r"but .* is a u?int.* tensor of shape .* \[-1, 1\] first.* data.to_images"):
+    with pytest.raises(TypeError, match=r"but .* is an? u?int.* tensor of shape .* \[-1, 1\] first.* data.to_images"):
         next(small(make_generator, data=[Batch((100 * X).to(dtype))]))
 
 

@@ -27,8 +27,8 @@ def check(id: str, answer: object) -> Verdict:
     """Say whether an answer to an exercise is right, and what is wrong with it if not: `check("5.1", forward_step)`.
 
     answer: the function itself, without brackets, or the number or the choice that is asked for. Returns the verdict,
-    which a notebook does not show. Whatever the
-    answer does, nothing is raised and nothing global changes. Raises ValueError where there is no such exercise.
+    which a notebook does not show. Whatever the answer does, nothing is raised and nothing global changes. Raises
+    ValueError where there is no such exercise.
     """
     exercise = find(id)
     verdict = examined(exercise, answer)

@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 SUBJECTS = (
     *("moons", "swissroll", "checkerboard", "digits", "mnist"),
-    *("mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
+    *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
 )
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do

@@ -2,7 +2,7 @@
 
 A folder holds
 
-    weights.safetensors     the moving average of the weights, for use
+    weights.safetensors     the moving average of the weights, for use; with its card alone, a training may go on
     card.json               what they are: architecture, recipe, steps, seconds, hardware
     state.safetensors       everything that the next step depends on; state-before.safetensors the one before
     log.jsonl               a line for each report: step, loss, gradient norm, learning rate, speed, threads
@@ -181,6 +181,8 @@ def starting_point(
     Raises Refused where the folder holds something else than what is asked for.
     """
     snapshot = load_snapshot(folder, say)
+    if snapshot is None and resume and (folder / WEIGHTS).exists():
+        snapshot = from_weights(folder, device)
     if snapshot is None:
         if (folder / WEIGHTS).exists() or (folder / LOG).exists():
             raise Refused(f"{folder} holds weights or a log, and no training to go on with: choose another folder")
@@ -204,6 +206,32 @@ def starting_point(
             )
     recipe = prolonged(folder, recipe, plan, step, wish)
     return snapshot._replace(record={**snapshot.record, "recipe": recipe.record(), "plan": plan.record()})
+
+
+def from_weights(folder: Path, device: torch.device) -> Snapshot:
+    """What to start from where a folder holds weights and their card only, as notebook 13 leaves them.
+
+    The weights stand for the network and for its average; the optimizer begins anew. Raises Refused where the card does
+    not say what was trained, or the rate has fallen to 0 at the end of it, and Damaged where the weights are damaged.
+    """
+    content, card = read_weights(folder)
+    recipe, step = replace(recipe_of(card), seed_shift=seed_shift()), card.get("steps made")
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise Refused(f"{folder / CARD} must say how many steps were made, but says {step!r}")
+    if recipe.falls:
+        raise Refused(
+            f"{folder} holds weights whose learning rate fell to 0 at step {step}, and no training to go on with: "
+            "choose another folder"
+        )
+    plan = Plan(max(step, recipe.steps), step)
+    training = assembled(recipe, plan, device)
+    for net in (training.net, training.ema.net):
+        fill(net, content, folder)
+    training.ema.steps = step
+    training.generator.set_state(recipe.noise(step, device=device).get_state())
+    say(f"{folder} holds weights at step {step}, and no more: going on from them, with a fresh optimizer")
+    record = {"step": step, "seconds": card.get("seconds", 0.0), "losses": [], "device": device.type}
+    return snapshot_of(training, {"recipe": recipe.record(), "plan": plan.record(), **record})
 
 
 def plan_of(snapshot: Snapshot) -> Plan:

@@ -238,6 +238,17 @@ LIVE = Recipe(
     falls=False,
     **MUON,
 )
+PLAIN = Recipe(
+    "mnist-plain",
+    {**U_NET, "widths": [32, 64]},
+    (1, 28, 28),
+    7500,
+    64,
+    4e-3,
+    0.999,
+    betas=(0.9, 0.99),
+    falls=False,
+)
 UNLABELLED = {"architecture": U_NET, "label_dropout": 0.0}
 SHIPPED = replace(LIVE, subject="mnist-ddpm", **UNLABELLED, decay=0.995, falls=True, warmup=200)
 CLASSIFIER = Recipe(
@@ -289,6 +300,7 @@ SUBJECTS: Mapping[str, Subject] = {
             samples=200,
         ),
         of_digits(LIVE, "MNIST with labels, for as long as you like; 20 minutes"),
+        of_digits(PLAIN, "a plain DDPM of MNIST, as notebook 13 trains it; 15 minutes"),
         of_digits(SHIPPED, "the course's DDPM of MNIST without labels; 20 minutes", result=digit_result),
         of_digits(
             replace(

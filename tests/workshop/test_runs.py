@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from minidiff import generator
-from minidiff.checkpoints import load_network
+from minidiff.checkpoints import load_network, save_weights
 from minidiff.data import moons
 from minidiff.networks import MLP, initialised
 from minidiff.schedules import cosine
-from minidiff.training import EMA, denoising_objective, fresh_batches, train, warmup_cosine
+from minidiff.training import EMA, batches, denoising_objective, fresh_batches, train, warmup_cosine
 from minidiff.workshop import commands, runs, subjects
 from minidiff.workshop.display import trim_log
 from minidiff.workshop.pace import Plan
@@ -24,7 +24,7 @@ from minidiff.workshop.subjects import SUBJECTS, recipe_of
 from minidiff.workshop.workers import Workers
 from tests.cases import PlugPulled, same_weights, weights_of
 from tests.processes import bits_of, card_of, finished, steps_of
-from tests.workshop.conftest import STEPS
+from tests.workshop.conftest import STEPS, noisy_images
 
 CPU = torch.device("cpu")
 
@@ -286,6 +286,58 @@ def test_what_was_asked_for_at_the_beginning_may_be_said_again(whole, capsys):
     again = ["--steps", "300", "--batch", "64", "--seed", "3", "--lr", "0.005", "--precision", "float32"]
     assert commands.main(["train", "moons", "--out", str(whole[0]), "--resume", *again]) == 0
     assert "is complete: all 300 steps are made" in capsys.readouterr().err
+
+
+# --- from weights alone ----------------------------------------------------------------------------------------------
+
+
+def only_weights(folder):
+    """Take away all but what notebook 13 leaves: weights and their card."""
+    for path in folder.iterdir():
+        if path.name not in ("weights.safetensors", "card.json"):
+            path.unlink()
+
+
+def test_weights_alone_go_on_with_their_own_data_and_a_fresh_optimizer(small_world, one_thread, tmp_path, capsys):
+    """Against three steps written out with the functions of the notebooks."""
+    folder = tmp_path / "mine"
+    assert commands.main([*MNIST, "--steps", "11", "--out", str(folder)]) == 0
+    only_weights(folder)
+    net, card = load_network(folder)
+    net.requires_grad_(True).train()
+    ema, recipe = EMA(net, 0.999), recipe_of(card)
+    ema.steps = 11
+    x, y = noisy_images("train")
+    steps = batches(x, y, batch_size=4, steps=14, seed=0, start=11)
+    list(train(net, steps, recipe.loss(), recipe.optimize(net), generator=generator(0, 2, 11), ema=ema, start=11))
+    capsys.readouterr()
+    assert commands.main(["train", "mnist", "--out", str(folder), "--resume", "--steps", "14"]) == 0
+    assert "holds weights at step 11, and no more: going on from them" in capsys.readouterr().err
+    assert card_of(folder)["steps made"] == 14
+    assert same_weights(load_network(folder)[0], weights_of(ema.net))
+    assert commands.main(["train", "mnist", "--out", str(folder), "--resume", "--steps", "17"]) == 0
+    assert "holds weights" not in capsys.readouterr().err  # by now there is a whole snapshot
+
+
+def test_weights_alone_whose_rate_has_fallen_do_not_go_on(whole, tmp_path, capsys):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    only_weights(folder)
+    before = bits_of(folder)
+    assert commands.main(["train", "moons", "--out", str(folder), "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert "holds weights whose learning rate fell to 0 at step 300" in said and said.count("\n") == 1
+    assert bits_of(folder) == before
+
+
+@pytest.mark.parametrize("made", [None, "900", -1, True])
+def test_weights_alone_must_say_how_many_steps_they_took(made, small_world, one_thread, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    assert commands.main([*MNIST, "--steps", "2", "--out", str(folder)]) == 0
+    only_weights(folder)
+    net, card = load_network(folder)
+    save_weights(folder, net, {**card, "steps made": made})
+    assert commands.main(["train", "mnist", "--out", str(folder), "--resume"]) == 2
+    assert f"must say how many steps were made, but says {made!r}" in capsys.readouterr().err
 
 
 # --- minutes ---------------------------------------------------------------------------------------------------------

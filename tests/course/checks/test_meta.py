@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import re
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -40,7 +41,26 @@ def measured_once(monkeypatch):
     monkeypatch.setattr(judging, "measured", remember)
 
 
-every_input = pytest.mark.parametrize("inputs", INPUTS)
+class OnInput(NamedTuple):
+    """An exercise on one of the inputs that a lab might choose, with what its truth ("") and wrong answers do there."""
+
+    exercise: Exercise
+    inputs: int
+    seen: dict[str, Observation]
+
+
+@pytest.fixture(
+    scope="module",  # so that all tests of one exercise and input follow one another, and share what was observed
+    params=[
+        pytest.param((exercise, inputs), id=f"{notebook_of(exercise.id)}-{exercise.id}-{inputs}")
+        for exercise in EXERCISES
+        for inputs in INPUTS
+    ],
+)
+def on_input(request) -> OnInput:
+    exercise, inputs = request.param
+    names = ["", *(wrong.name for wrong in exercise.wrong)]
+    return OnInput(exercise, inputs, {name: reference(exercise, name, inputs=inputs) for name in names})
 
 
 @functools.lru_cache(maxsize=400)
@@ -76,19 +96,17 @@ def too_close(
 # --- wrong answers ---------------------------------------------------------------------------------------------------
 
 
-@every_input
-@every_exercise
-def test_every_wrong_answer_is_recognised_as_itself(exercise, inputs):
+def test_every_wrong_answer_is_recognised_as_itself(on_input):
+    exercise, inputs, seen = on_input
     for seed, wrong in enumerate(exercise.wrong, start=1000):
-        found = verdict(exercise, wrong.answer, seed=seed, inputs=inputs)
+        answered = observed(exercise, wrong.answer, seed=seed, inputs=inputs)
+        found = judge(exercise, answered, inputs=inputs, recall=lambda name, calls: seen[name])
         assert (found.state, found.name) == ("known", wrong.name), found.text
 
 
-@every_input
-@every_exercise
-def test_no_two_answers_are_near_duplicates(exercise, inputs):
+def test_no_two_answers_are_near_duplicates(on_input):
     """The truth among them. Where one fails: add an input that separates the two, or make them one."""
-    seen = {name: remembered(exercise.id, name, inputs) for name in ["", *(wrong.name for wrong in exercise.wrong)]}
+    exercise, inputs, seen = on_input
     assert too_close(exercise, cases_of(exercise, inputs), seen) == []
 
 

@@ -12,16 +12,13 @@ from torch import Tensor
 
 from minidiff import data, metrics, schedules
 from minidiff.checks.records import RNG, Case, Exercise, Wrong
+from minidiff.checks.views import means, moments_of, normal
 from minidiff.paths import GaussianPath
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Forward diffusion"
 POINTS = 250  # in the plainest case; with 400 calls, 100,000 draws
-
-
-def normal(x, g):
-    return torch.randn(x.shape, generator=g, dtype=x.dtype)
 
 
 def flat(x, g):
@@ -36,19 +33,11 @@ def cloud(g: torch.Generator, n: int = 100) -> Tensor:
 
 def noise_numbers(out: Tensor, x: Tensor, factor: float) -> dict[str, Tensor]:
     """The numbers that say what a step kept of x and what noise it added, a mean for each call."""
-    noise = out - factor * x
-    numbers = {
-        "the mean of the result": out,
-        "the mean of the result times x": out * x,
-        "the variance of the noise": noise**2,
-        "the fourth moment of the noise": noise**4,
-        "the mean product of the noise of one point and the next": noise[:, :-1] * noise[:, 1:],
-        "the variance of the noise within one call": noise.var(dim=1),
-    }
+    numbers, noise = moments_of(out, factor * x, x), out - factor * x
     if x.shape[1] > 1:
-        numbers["the mean product of a point's noise on both axes"] = noise[..., :1] * noise[..., 1:]
-        numbers["the share of points with the same noise on both axes"] = (noise[..., :1] - noise[..., 1:]).abs() < 1e-3
-    return {name: value.double().flatten(1).mean(dim=1) for name, value in numbers.items()}
+        same = (noise[..., :1] - noise[..., 1:]).abs() < 1e-3
+        numbers |= means({"the share of points with the same noise on both axes": same})
+    return numbers
 
 
 # 5.1 forward_step

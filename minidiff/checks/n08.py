@@ -7,30 +7,16 @@ waiting for the log of unknown answers.
 import math
 
 import torch
-from torch import Tensor
 
 from minidiff import schedules
 from minidiff.checks.records import RNG, Case, Exercise, Question, Wrong, WrongValue
+from minidiff.checks.views import flat, means, normal
 from minidiff.paths import GaussianPath
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Score matching"
 DOUBLE = torch.float64
-
-
-def normal(x, g):
-    return torch.randn(x.shape, generator=g, dtype=x.dtype)
-
-
-def flat(x, g):
-    """Uniform noise of variance 1."""
-    return math.sqrt(3) * (2 * torch.rand(x.shape, generator=g, dtype=x.dtype) - 1)
-
-
-def means(numbers: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A mean for each call."""
-    return {name: value.double().flatten(1).mean(dim=1) for name, value in numbers.items()}
 
 
 # 8.1 dsm_loss

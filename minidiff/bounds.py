@@ -1,4 +1,4 @@
-"""A bound on how probable a sample is under a diffusion model, term by term, from its chain. Notebooks 07 and 09.
+"""A bound on how probable a sample is under a diffusion model, term by term, from its chain. Notebooks 07 and 29.
 
 All costs are in nats per sample: of data in their own units, with d numbers each.
 
@@ -59,7 +59,7 @@ def variational_bound(
     variance: Variance = forward_variance,
     decoder_variance: float | None = None,
 ) -> Bound:
-    """The variational bound of a DDPM, term by term (DDPM, equation 5). Derived in notebook 07, used in notebook 09.
+    """The variational bound of a DDPM, term by term (DDPM, equation 5). Derived in notebook 07, used in notebook 29.
 
     x0: (B, *D). times: falling, such as `torch.linspace(1, 0, T + 1)`: the steps of the chain. For each term one noise
     is drawn for each x0. The prior is N(0, (alpha^2 + sigma^2) I) at times[0]. Each step is Gaussian, with the

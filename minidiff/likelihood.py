@@ -1,4 +1,4 @@
-"""How probable is a sample under a diffusion model? The value, from its ODE. Notebook 09. (A bound: `bounds`.)
+"""How probable is a sample under a diffusion model? The value, from its ODE. Notebooks 09 and 29. (A bound: `bounds`.)
 
 All log-likelihoods are natural logarithms of densities, in nats per sample: of data in their own units, with d
 numbers each. `ode_log_likelihood` needs a path whose rates are finite. Densities of pictures say nothing until the
@@ -269,7 +269,7 @@ def _check_request(
 
 
 def dequantised(x: Tensor, generator: torch.Generator, levels: int = 256) -> Tensor:
-    """Add noise that fills the gaps between the levels of a pixel, evenly (Theis et al., section 3.1). Notebook 09.
+    """Add noise that fills the gaps between the levels of a pixel, evenly (Theis et al., section 3.1). Notebook 29.
 
     x: (B, *D) in [-1, 1], on levels 2 / (levels - 1) apart, as `data` scales them: 256 for MNIST, 17 for the digits.
     Each level becomes an interval of that width around it, so that the whole reaches from -1 - 1 / (levels - 1) to
@@ -285,7 +285,7 @@ def dequantised(x: Tensor, generator: torch.Generator, levels: int = 256) -> Ten
 
 
 def bits_per_dim(log_likelihood: Tensor, d: int, levels: int = 256) -> Tensor:
-    """What a log-density of dequantised pixels costs in bits for each of d numbers. Notebook 09.
+    """What a log-density of dequantised pixels costs in bits for each of d numbers. Notebook 29.
 
     log_likelihood: (B,), in nats, of `dequantised` pictures in [-1, 1]; d: the numbers of each, such as 784. A level
     is an interval of width w = 2 / (levels - 1), and -log2 of its probability is on average at most

@@ -1,4 +1,4 @@
-"""Muon: momentum, made orthogonal. Taught in notebook 13, where it stands in for AdamW.
+"""Muon: momentum, made orthogonal. Taught in notebook 31. It trains the shipped digit models in place of AdamW.
 
 The momentum of a weight matrix is mostly a few directions. Muon replaces it by a matrix with the same singular vectors
 whose singular values are all about 1, so that every direction learns alike. Weights that are no matrices between hidden

@@ -390,7 +390,7 @@ FEWEST = Question(
         "One step jumps to the mean of all data, 60 to 80 floors away. Three steps fill a triangle, 15 to 20\n"
         "floors away. Ten steps are below 3 floors. But look at the picture: at ten steps some points still\n"
         "lie between the blobs. A few stray points hardly change the energy distance, so always look at the\n"
-        "samples too. Notebook 11 asks what each metric misses."
+        "samples too. Notebooks 11 and 30 ask what each metric misses."
     ),
     hints=(
         "`reverse(denoise, path, film[0], torch.linspace(1, 0, steps + 1))[-1]` gives the samples.",

@@ -1,4 +1,4 @@
-"""How good are samples? Every answer comes with its floor. Taught in notebooks 07, 11, 13 and 15.
+"""How good are samples? Every answer comes with its floor. Taught in notebooks 07, 11, 13, 15 and 30.
 
 Two finite sets of real samples are never at distance 0. The floor is what a perfect model would score at the same
 numbers of samples. A value without its floor, or without the numbers behind it, says nothing.

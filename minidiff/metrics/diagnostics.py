@@ -1,4 +1,4 @@
-"""What is wrong with these samples? Three answers that say more than a distance does. Notebooks 08 and 11.
+"""What is wrong with these samples? Three answers that say more than a distance does. Notebooks 08, 11 and 30.
 
 Sources: Lopez-Paz & Oquab 2017, arXiv 1610.06545 (classifier two-sample test); Fisher 1935, The design of experiments
 (the exact test behind its p-value); Kynkaanniemi et al. 2019, arXiv 1904.06991 (precision and recall); Bishop 2006,
@@ -66,7 +66,7 @@ class ModeWeights(NamedTuple):
 def classifier_test(
     samples: Tensor, real: Tensor, *, generator: torch.Generator, classifier: "ClassifierMixin | None" = None
 ) -> ClassifierTest:
-    """Can a classifier tell generated from real? (Lopez-Paz & Oquab, section 3.) Notebook 11.
+    """Can a classifier tell generated from real? (Lopez-Paz & Oquab, section 3.) Notebook 30.
 
     samples: (N, *D); real: (M, *D). It learns from a random half of each set and is tested once on the others:
     cross-validation would test every point and seem twice as sure, but its folds share their training points, and it
@@ -120,7 +120,7 @@ def precision_recall(
 
 
 def mode_weights(samples: Tensor, mixture: GaussianMixture, *, generator: torch.Generator) -> ModeWeights:
-    """How the samples divide among the modes of the mixture they should come from. Notebooks 08 and 11.
+    """How the samples divide among the modes of the mixture they should come from. Notebooks 08, 11 and 30.
 
     samples: (N, *D), of the shape of the mixture's means. The weight of a mode is its mean posterior responsibility
     p(mode | sample) (Bishop, equation 9.13). A perfect model gets the true weights on average, however much the modes

@@ -1,4 +1,4 @@
-"""How far are two sets of samples apart? One number, its floor, and permutation tests. Notebooks 05, 07, 11 and 13.
+"""How far are two sets of samples apart? One number, its floor, and permutation tests. Notebooks 05, 07, 11, 13 and 30.
 
 For the distances the floor is the mean over several random splits of all the real samples into two sets of the sizes
 of `samples` and `real`. Two of them are unbiased: they scatter around 0 for a perfect model, and their floor is the
@@ -52,7 +52,7 @@ PARTS = (1, 2, 3, 4)
 def energy_distance(samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator) -> Measurement:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, 0 only for equal distributions (Szekely & Rizzo, section 2).
 
-    Taught in notebook 05.
+    Taught in notebooks 05 and 11.
 
     samples, real_again: (N, *D); real: (M, *D). Every pair counts, also a point with itself, so that the value is
     >= 0. On a line it is 2 integral (F - G)^2. Blind spot: what happens in a few samples; a mode of weight w that is
@@ -68,7 +68,7 @@ def energy_test(x: Tensor, y: Tensor, *, generator: torch.Generator, permutation
     """p-value of the hypothesis that x and y come from one distribution, by permutation of the energy distance.
 
     x: (N, *D), y: (M, *D). Under the hypothesis, P(p <= a) <= a for every a. The smallest possible value is
-    1 / (permutations + 1). Notebook 05.
+    1 / (permutations + 1). Notebooks 05 and 30.
     """
     check_whole("permutations", permutations)
     pooled = torch.cat(comparable(x, y, names=("x", "y")))
@@ -79,7 +79,7 @@ def energy_test(x: Tensor, y: Tensor, *, generator: torch.Generator, permutation
 def mmd(
     samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator, bandwidth: float | None = None
 ) -> Measurement:
-    """Squared maximum mean discrepancy, its unbiased estimate (Gretton et al., equation 3). Notebook 11.
+    """Squared maximum mean discrepancy, its unbiased estimate (Gretton et al., equation 3). Notebook 30.
 
     samples, real_again: (N, *D); real: (M, *D). The kernel is exp(-|x - y|^2 / 2 bandwidth^2), with the median
     distance between real samples for a bandwidth where none is given (Gretton et al., section 8), so that every model
@@ -102,7 +102,7 @@ def mmd_test(
 ) -> float:
     """p-value of the hypothesis that x and y come from one distribution, by permutation of the squared MMD.
 
-    x: (N, *D), y: (M, *D). As energy_test; the median distance is taken over both sets. Notebook 11.
+    x: (N, *D), y: (M, *D). As energy_test; the median distance is taken over both sets. Notebook 30.
     """
     check_whole("permutations", permutations)
     pooled = torch.cat(comparable(x, y, names=("x", "y")))
@@ -112,7 +112,7 @@ def mmd_test(
 
 
 def median_distance(x: Tensor, *, generator: torch.Generator) -> float:
-    """The median distance between two of the points, a bandwidth for MMD. x: (N, *D). Notebook 11.
+    """The median distance between two of the points, a bandwidth for MMD. x: (N, *D). Notebook 30.
 
     Of an even number of pairs, the lower of the two middle ones. More than 2,000 points are represented by 2,000 of
     them, chosen at random.

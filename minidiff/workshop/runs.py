@@ -63,6 +63,7 @@ __all__ = ["Wish", "command_of", "load_run", "train_in"]
 REPORT_EVERY = 10  # steps between two looks at the loss: a GPU is not waited for in between
 SAVE_SECONDS = 60.0
 EXPLODED = 5.0  # a network that predicts nothing has a loss of about 1, for data of unit variance
+FRESH_WARMUP = 100  # steps in which the rate rises where an optimizer begins anew with weights that have learned
 RECENT = 5  # reports whose median must stay below that: a single one may stand out in a healthy training
 PACES = 3  # reports whose median is the pace of today, since one of them may hold slow steps on trial
 MEASURED_IMAGES = 64  # on fewer the two precisions are too close to tell apart
@@ -129,7 +130,9 @@ def assembled(recipe: Recipe, plan: Plan, device: torch.device) -> Training:
     if recipe.falls:
         schedule = falling(optimizer, plan, recipe.warmup)
     else:
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / max(1, recipe.warmup))
+        )
     return Training(net, EMA(net, recipe.decay), optimizer, schedule, recipe.noise(device=device))
 
 
@@ -211,11 +214,11 @@ def starting_point(
 def from_weights(folder: Path, device: torch.device) -> Snapshot:
     """What to start from where a folder holds weights and their card only, as notebook 13 leaves them.
 
-    The weights stand for the network and for its average; the optimizer begins anew. Raises Refused where the card does
+    The weights stand for the network and for its average; the optimizer begins anew, with a rate that rises. Raises Refused where the card does
     not say what was trained, or the rate has fallen to 0 at the end of it, and Damaged where the weights are damaged.
     """
     content, card = read_weights(folder)
-    recipe, step = replace(recipe_of(card), seed_shift=seed_shift()), card.get("steps made")
+    recipe, step = replace(recipe_of(card), seed_shift=seed_shift(), warmup=FRESH_WARMUP), card.get("steps made")
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise Refused(f"{folder / CARD} must say how many steps were made, but says {step!r}")
     if recipe.falls:

@@ -309,7 +309,10 @@ def test_weights_alone_go_on_with_their_own_data_and_a_fresh_optimizer(small_wor
     ema.steps = 11
     x, y = noisy_images("train")
     steps = batches(x, y, batch_size=4, steps=14, seed=0, start=11)
-    list(train(net, steps, recipe.loss(), recipe.optimize(net), generator=generator(0, 2, 11), ema=ema, start=11))
+    optimizer = recipe.optimize(net)
+    rising = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (step + 1) / 100)
+    how = {"generator": generator(0, 2, 11), "schedule": rising, "ema": ema, "start": 11}
+    list(train(net, steps, recipe.loss(), optimizer, **how))
     capsys.readouterr()
     assert commands.main(["train", "mnist", "--out", str(folder), "--resume", "--steps", "14"]) == 0
     assert "holds weights at step 11, and no more: going on from them" in capsys.readouterr().err

@@ -214,8 +214,10 @@ def starting_point(
 def from_weights(folder: Path, device: torch.device) -> Snapshot:
     """What to start from where a folder holds weights and their card only, as notebook 13 leaves them.
 
-    The weights stand for the network and for its average; the optimizer begins anew, with a rate that rises. Raises Refused where the card does
-    not say what was trained, or the rate has fallen to 0 at the end of it, and Damaged where the weights are damaged.
+    The weights stand for the network and for its average; the optimizer begins anew, with a rate that rises.
+
+    Raises Refused where the card does not say what was trained, or the rate has fallen to 0 at the end of it, and
+    Damaged where the weights are damaged.
     """
     content, card = read_weights(folder)
     recipe, step = replace(recipe_of(card), seed_shift=seed_shift(), warmup=FRESH_WARMUP), card.get("steps made")

@@ -1,6 +1,6 @@
 """The notation table of notebook 10. Every row of it is a conversion, and the test that holds it carries the row.
 
-`@row` says what the thing is called: in this course, by the four papers and by the two libraries. The body computes our
+`@row` says what the thing is called: in this course, by the five papers and by the two libraries. The body computes our
 side with the package, and each other side in the other one's letters. `python -m tests.tools.notation` makes the
 notebook's tables from these rows, in this order. A test in `tests/repository/test_notation_tool.py` fails where the
 notebook holds anything else, and where a test here has no row.
@@ -25,7 +25,8 @@ from diffusers import (
 from torch import Tensor, nn
 
 from minidiff.denoisers import from_network
-from minidiff.exact import GaussianMixture, log_prob, posterior_mean
+from minidiff.exact import GaussianMixture, log_prob, mixture_denoiser, posterior_mean, score
+from minidiff.likelihood import velocity_and_divergence
 from minidiff.paths import GaussianPath
 from minidiff.samplers import (
     along_the_ode,
@@ -37,12 +38,14 @@ from minidiff.samplers import (
     forward_variance,
     heun,
     heun_step,
+    langevin_step,
     last,
     posterior_variance,
     predict,
 )
 from minidiff.schedules import ddpm_linear, edm, karras_times, rectified_flow, ve, vp_linear
 from minidiff.targets import Prediction, network_output, solve, target
+from minidiff.training import edm_weight, noise_variance_weight
 from tests.cases import normal, number, random_mixture
 from tests.tools.notation import row
 
@@ -93,6 +96,28 @@ def karras_sigma(t):
 
 def karras_s(t):
     return 1 / torch.sqrt(torch.exp(19.9 * t**2 / 2 + 0.1 * t))
+
+
+def lu_alpha(t):
+    """VP in Lu et al.: the logarithm of alpha_t is given."""
+    return torch.exp(-19.9 / 4 * t**2 - 0.1 / 2 * t)
+
+
+def lu_sigma(t):
+    return torch.sqrt(1 - lu_alpha(t) ** 2)
+
+
+def lu_lambda(t):
+    """Half of our log-SNR."""
+    return torch.log(lu_alpha(t) / lu_sigma(t))
+
+
+def lu_drift_and_diffusion(t):
+    """f(t) = dln(alpha_t)/dt and g(t)^2 = dsigma_t^2/dt - 2 f(t) sigma_t^2, by automatic differentiation."""
+    one = torch.ones_like(t)
+    _, f = torch.func.jvp(lambda t: lu_alpha(t).log(), (t,), (one,))
+    _, slope = torch.func.jvp(lambda t: lu_sigma(t) ** 2, (t,), (one,))
+    return f, slope - 2 * f * lu_sigma(t) ** 2
 
 
 def to_d(x, sigma, denoised):
@@ -160,7 +185,13 @@ def noises(make_generator):
 @row(
     "data, noisy data",
     "$x_0$, $x_t$",
-    papers=("$x_0$, $x_t$", "$x(0)$, $x(t)$", r"$y$, $x = s(t)\,(y + n)$", r"$x_1$, $x_t = t\,x_1 + (1-t)\,x_0$"),
+    papers=(
+        "$x_0$, $x_t$",
+        "$x(0)$, $x(t)$",
+        r"$y$, $x = s(t)\,(y + n)$",
+        r"$x_1$, $x_t = t\,x_1 + (1-t)\,x_0$",
+        "$x_0$, $x_t$",
+    ),
     libraries=("`original_samples`, `add_noise(...)`", "`input`, `input + noise * sigma`"),
 )
 def test_data_and_noisy_data(make_generator):
@@ -173,6 +204,7 @@ def test_data_and_noisy_data(make_generator):
     for t in TIMES:
         ours = VP.perturb(x0, t, eps)
         equal(ours, torch.exp(-song_b(t) / 2) * x0 + torch.sqrt(1 - torch.exp(-song_b(t))) * eps)
+        equal(ours, lu_alpha(t) * x0 + lu_sigma(t) * eps)
         equal(ours, karras_s(t) * (x0 + karras_sigma(t) * eps))
         equal(ours / VP.alpha(t), x0 + eps * karras_sigma(t))
         theirs = 1 - t
@@ -182,7 +214,13 @@ def test_data_and_noisy_data(make_generator):
 @row(
     "step index, number of steps",
     r"$k = 0 \dots T$",
-    papers=(r"$t = 0 \dots T$", r"$i = 0 \dots N$", r"$i = 0 \dots N$, from noise to data", "–"),
+    papers=(
+        r"$t = 0 \dots T$",
+        r"$i = 0 \dots N$",
+        r"$i = 0 \dots N$, from noise to data",
+        "–",
+        r"$i = 0 \dots M$, from noise to data",
+    ),
     libraries=("`timestep = k - 1`, `num_train_timesteps`", "index into `sigmas`, from noise to data"),
 )
 def test_step_index():
@@ -198,16 +236,20 @@ def test_step_index():
     assert len(sigmas) == 19
     equal(sigmas[[0, 17, 18]], [80.0, 0.002, 0.0])
     assert bool((sigmas[1:] < sigmas[:-1]).all())
+    scheduler = DPMSolverMultistepScheduler(**SETTINGS)  # of Lu et al.: M steps, i = 0 is noise and i = M data
+    scheduler.set_timesteps(20)
+    assert len(scheduler.sigmas) == 21 and bool((scheduler.sigmas.diff() < 0).all()) and scheduler.sigmas[-1] == 0
 
 
 @row(
     "time",
     r"$t = k/T \in [0, 1]$",
-    papers=("–", r"$t \in [0, 1]$", r"$t = \sigma$", "$1 - t$"),
+    papers=("–", r"$t \in [0, 1]$", r"$t = \sigma$", "$1 - t$", r"$t \in [0, T]$"),
     libraries=("`(timestep + 1) / 1000`; flows: `timestep / 1000`", "`sigma`"),
 )
 def test_time(make_generator):
     equal(VP.alpha(TIMES), torch.exp(-song_b(TIMES) / 2))
+    equal(VP.alpha(TIMES), lu_alpha(TIMES))  # with T = 1
     equal(VE.sigma(TIMES), song_ve_sigma(TIMES))
     t, s = number(0.5), number(0.45)
     found = truth(EDM, t, make_generator)
@@ -224,7 +266,13 @@ def test_time(make_generator):
 @row(
     "direction of time",
     "noise grows with $t$",
-    papers=("noise grows with $t$", "noise grows with $t$", "noise grows with $t$", "noise falls with $t$"),
+    papers=(
+        "noise grows with $t$",
+        "noise grows with $t$",
+        "noise grows with $t$",
+        "noise falls with $t$",
+        "noise grows with $t$",
+    ),
     libraries=("noise grows with `timestep`", "noise grows with `sigma`"),
 )
 def test_direction_of_time():
@@ -236,7 +284,7 @@ def test_direction_of_time():
     for path in (DDPM, VP, VE, EDM, FLOW):
         assert grows(path.sigma(t) / path.alpha(t))
     assert grows(1 - ALPHA_BAR) and grows(1 - torch.exp(-song_b(t))) and grows(song_ve_sigma(t))
-    assert grows(karras_sigma(t)) and grows(BY_SIGMA.sigma(t))
+    assert grows(karras_sigma(t)) and grows(BY_SIGMA.sigma(t)) and grows(lu_sigma(t) / lu_alpha(t))
     equal(FLOW.sigma(1 - t), 1 - t)  # in Lipman's t
     assert not grows(1 - t) and grows((1 - t).flip(0))
     flow = FlowMatchEulerDiscreteScheduler()
@@ -246,7 +294,7 @@ def test_direction_of_time():
 @row(
     "variance added by a step",
     r"$\beta_k$",
-    papers=(r"$\beta_t$", r"$\beta_i \approx \beta(i/N)/N$", "–", "–"),
+    papers=(r"$\beta_t$", r"$\beta_i \approx \beta(i/N)/N$", "–", "–", "–"),
     libraries=("`betas[k - 1]`", "–"),
 )
 def test_beta():
@@ -261,7 +309,7 @@ def test_beta():
 @row(
     "squared factor of a step",
     r"$1-\beta_k$ (no letter)",
-    papers=(r"$\alpha_t$", r"$1-\beta_i$", "–", "–"),
+    papers=(r"$\alpha_t$", r"$1-\beta_i$", "–", "–", "–"),
     libraries=("`alphas[k - 1]`", "–"),
 )
 def test_squared_factor_of_a_step():
@@ -274,7 +322,7 @@ def test_squared_factor_of_a_step():
 @row(
     "share of the data's variance left",
     r"$\alpha(t)^2 = \bar\alpha_k$",
-    papers=(r"$\bar\alpha_t$", "$e^{-B(t)}$", "$s(t)^2$", "$t^2$"),
+    papers=(r"$\bar\alpha_t$", "$e^{-B(t)}$", "$s(t)^2$", "$t^2$", r"$\alpha_t^2$"),
     libraries=("`alphas_cumprod[k - 1]`", "`1 / (sigma**2 + 1)`"),
 )
 def test_share_of_the_variance():
@@ -283,13 +331,14 @@ def test_share_of_the_variance():
     ours = VP.alpha(TIMES) ** 2
     for theirs in (torch.exp(-song_b(TIMES)), karras_s(TIMES) ** 2, 1 / (karras_sigma(TIMES) ** 2 + 1)):
         equal(ours, theirs)
+    equal(ours, lu_alpha(TIMES) ** 2)
     equal(FLOW.alpha(1 - TIMES) ** 2, TIMES**2)
 
 
 @row(
     "factor of the data",
     r"$\alpha(t)$",
-    papers=(r"$\sqrt{\bar\alpha_t}$", "$e^{-B(t)/2}$; VE: $1$", "$s(t)$", "$t$"),
+    papers=(r"$\sqrt{\bar\alpha_t}$", "$e^{-B(t)/2}$; VE: $1$", "$s(t)$", "$t$", r"$\alpha_t$"),
     libraries=("`alphas_cumprod[k - 1] ** 0.5`", "`1 / (sigma**2 + 1) ** 0.5`"),
 )
 def test_factor_of_the_data():
@@ -298,6 +347,7 @@ def test_factor_of_the_data():
     near(DDPM.alpha(AT_K), at(DPMSolverMultistepScheduler(**SETTINGS).alpha_t))
     for theirs in (torch.exp(-song_b(TIMES) / 2), karras_s(TIMES), 1 / (karras_sigma(TIMES) ** 2 + 1) ** 0.5):
         equal(VP.alpha(TIMES), theirs)
+    equal(VP.alpha(TIMES), lu_alpha(TIMES))
     equal(VE.alpha(TIMES), 1.0)
     equal(FLOW.alpha(1 - TIMES), TIMES)
 
@@ -305,7 +355,13 @@ def test_factor_of_the_data():
 @row(
     "standard deviation of the noise",
     r"$\sigma(t)$",
-    papers=(r"$\sqrt{1-\bar\alpha_t}$", r"$\sqrt{1-e^{-B(t)}}$; VE: $\sigma(t)$", r"$s(t)\,\sigma(t)$", "$1-t$"),
+    papers=(
+        r"$\sqrt{1-\bar\alpha_t}$",
+        r"$\sqrt{1-e^{-B(t)}}$; VE: $\sigma(t)$",
+        r"$s(t)\,\sigma(t)$",
+        "$1-t$",
+        r"$\sigma_t$",
+    ),
     libraries=("`(1 - alphas_cumprod[k - 1]) ** 0.5`; flows: `sigmas`", "`sigma / (sigma**2 + 1) ** 0.5`"),
 )
 def test_standard_deviation_of_the_noise():
@@ -314,6 +370,7 @@ def test_standard_deviation_of_the_noise():
     sigma = karras_sigma(TIMES)
     for theirs in ((1 - torch.exp(-song_b(TIMES))).sqrt(), karras_s(TIMES) * sigma, sigma / (sigma**2 + 1) ** 0.5):
         equal(VP.sigma(TIMES), theirs)
+    equal(VP.sigma(TIMES), lu_sigma(TIMES))
     equal(VE.sigma(TIMES), song_ve_sigma(TIMES))
     equal(FLOW.sigma(1 - TIMES), 1 - TIMES)
     flow = FlowMatchEulerDiscreteScheduler()
@@ -328,6 +385,7 @@ def test_standard_deviation_of_the_noise():
         r"$\sqrt{e^{B(t)}-1}$; VE: $\sigma(t)$",
         r"$\sigma(t)$",
         "$(1-t)/t$",
+        r"$e^{-\lambda_t}$",
     ),
     libraries=("`sigmas` of Euler, Heun and 2M", "`sigma`"),
 )
@@ -339,7 +397,7 @@ def test_noise_over_signal():
         scheduler.set_timesteps(20)
         t = (scheduler.timesteps.double() + 1) / T
         near(DDPM.sigma(t) / DDPM.alpha(t), scheduler.sigmas[:-1])
-    for theirs in (torch.sqrt(torch.exp(song_b(TIMES)) - 1), karras_sigma(TIMES)):
+    for theirs in (torch.sqrt(torch.exp(song_b(TIMES)) - 1), karras_sigma(TIMES), torch.exp(-lu_lambda(TIMES))):
         equal(VP.sigma(TIMES) / VP.alpha(TIMES), theirs)
     equal(VE.sigma(TIMES) / VE.alpha(TIMES), song_ve_sigma(TIMES))
     equal(FLOW.sigma(1 - TIMES) / FLOW.alpha(1 - TIMES), (1 - TIMES) / TIMES)
@@ -348,7 +406,7 @@ def test_noise_over_signal():
 @row(
     "noise of one step; of the jump",
     r"$z$; $\varepsilon$",
-    papers=(r"no letter; $\epsilon$", "$z$; $z$", r"–; $n/\sigma$", "–; $x_0$"),
+    papers=(r"no letter; $\epsilon$", "$z$; $z$", r"–; $n/\sigma$", "–; $x_0$", r"$z_t$; $\epsilon$"),
     libraries=("`variance_noise`; `noise`", "`randn_like(x)`; `noise`"),
 )
 def test_noise(make_generator):
@@ -356,6 +414,7 @@ def test_noise(make_generator):
     t = number(0.4)
     x_t = VP.perturb(x0, t, eps)
     equal((x_t - torch.exp(-song_b(t) / 2) * x0) / (1 - torch.exp(-song_b(t))).sqrt(), eps)
+    equal((x_t - lu_alpha(t) * x0) / lu_sigma(t), eps)
     n = x_t / karras_s(t) - x0
     equal(n / karras_sigma(t), eps)
     equal((x_t / VP.alpha(t) - x0) / karras_sigma(t), eps)  # input + noise * sigma
@@ -380,32 +439,59 @@ def test_noise(make_generator):
     x = x_t / DDPM.alpha(t)
     theirs = x + to_d(x, SCALED.sigma(t), x0) * (down - SCALED.sigma(t)) + z * up
     equal(ours / DDPM.alpha(s), theirs)
+    t, s = number(0.4), number(0.35)  # SDE-DPM-Solver++1 of Lu et al., with their h, half of ours
+    ours = ancestral_step(lambda *_: x0, VP, x_t, t, s, generator=make_generator(5)).x
+    h = lu_lambda(s) - lu_lambda(t)
+    mean = lu_sigma(s) / lu_sigma(t) * torch.exp(-h) * x_t + lu_alpha(s) * (1 - torch.exp(-2 * h)) * x0
+    equal((ours - mean) / (lu_sigma(s) * torch.sqrt(1 - torch.exp(-2 * h))), z)
 
 
 @row(
     "signal-to-noise ratio",
     r"$\alpha(t)^2/\sigma(t)^2$",
-    papers=(r"$\bar\alpha_t/(1-\bar\alpha_t)$", "$1/(e^{B(t)}-1)$", r"$1/\sigma^2$", "$t^2/(1-t)^2$"),
+    papers=(
+        r"$\bar\alpha_t/(1-\bar\alpha_t)$",
+        "$1/(e^{B(t)}-1)$",
+        r"$1/\sigma^2$",
+        "$t^2/(1-t)^2$",
+        r"$\alpha_t^2/\sigma_t^2 = e^{2\lambda_t}$",
+    ),
     libraries=("`alphas_cumprod[k - 1] / (1 - alphas_cumprod[k - 1])`", "`1 / sigma**2`"),
 )
 def test_signal_to_noise_ratio():
     equal(DDPM.log_snr(AT_K).exp(), at(ALPHA_BAR) / (1 - at(ALPHA_BAR)))
     found = at(DDPMScheduler(**SETTINGS).alphas_cumprod)
     near(DDPM.log_snr(AT_K).exp(), found / (1 - found))
-    for theirs in (1 / (torch.exp(song_b(TIMES)) - 1), 1 / karras_sigma(TIMES) ** 2):
+    lu = lu_alpha(TIMES) ** 2 / lu_sigma(TIMES) ** 2
+    for theirs in (
+        1 / (torch.exp(song_b(TIMES)) - 1),
+        1 / karras_sigma(TIMES) ** 2,
+        lu,
+        torch.exp(2 * lu_lambda(TIMES)),
+    ):
         equal(VP.log_snr(TIMES).exp(), theirs)
     equal(FLOW.log_snr(1 - TIMES).exp(), TIMES**2 / (1 - TIMES) ** 2)
 
 
 @row(
-    "half the log-SNR",
-    r"$\lambda = \ln\alpha - \ln\sigma$",
-    papers=("–", "–", r"$-\ln\sigma$", "–"),
-    libraries=("`lambda_t[k - 1]` of 2M", "`-sigma.log()`"),
+    "log-SNR",
+    r"$\lambda = \ln(\alpha^2/\sigma^2)$, `path.log_snr`",
+    papers=(
+        r"$\ln\frac{\bar\alpha_t}{1-\bar\alpha_t}$",
+        r"$-\ln(e^{B(t)}-1)$",
+        r"$-2\ln\sigma$",
+        r"$2\ln\frac{t}{1-t}$",
+        r"$2\lambda_t$, with $\lambda_t = \ln(\alpha_t/\sigma_t)$",
+    ),
+    libraries=("`2 * lambda_t[k - 1]` of 2M", "`-2 * sigma.log()`"),
 )
-def test_half_the_log_snr():
-    equal(VP.log_snr(TIMES) / 2, -torch.log(karras_sigma(TIMES)))
-    near(DDPM.log_snr(AT_K) / 2, at(DPMSolverMultistepScheduler(**SETTINGS).lambda_t))
+def test_log_snr():
+    equal(DDPM.log_snr(AT_K), torch.log(at(ALPHA_BAR) / (1 - at(ALPHA_BAR))))
+    near(DDPM.log_snr(AT_K), 2 * at(DPMSolverMultistepScheduler(**SETTINGS).lambda_t))
+    for theirs in (-torch.log(torch.exp(song_b(TIMES)) - 1), -2 * karras_sigma(TIMES).log(), 2 * lu_lambda(TIMES)):
+        equal(VP.log_snr(TIMES), theirs)
+    theirs = 1 - TIMES
+    equal(FLOW.log_snr(TIMES), 2 * torch.log(theirs / (1 - theirs)))
 
 
 @row(
@@ -416,12 +502,15 @@ def test_half_the_log_snr():
         r"$-\frac12\beta(t)$, $\beta(t)$; VE: $0$, $d\sigma^2/dt$",
         r"$\dot s/s$, $2s^2\dot\sigma\sigma$",
         "–",
+        r"$f(t) = \frac{d\ln\alpha_t}{dt}$, $g^2(t) = \frac{d\sigma_t^2}{dt} - 2 f(t)\,\sigma_t^2$",
     ),
 )
 def test_drift_and_diffusion():
     drift, g2 = VP.drift_and_diffusion(TIMES)
     equal(drift, -song_beta(TIMES) / 2)
     equal(g2, song_beta(TIMES))
+    for ours, theirs in zip((drift, g2), lu_drift_and_diffusion(TIMES), strict=True):
+        equal(ours, theirs)
     s, s_dot = torch.func.jvp(karras_s, (TIMES,), (torch.ones_like(TIMES),))
     sigma, sigma_dot = torch.func.jvp(karras_sigma, (TIMES,), (torch.ones_like(TIMES),))
     equal(drift, s_dot / s)
@@ -442,6 +531,7 @@ def test_drift_and_diffusion():
         r"$s_\theta(x, t)$",
         r"$(D_\theta(x;\sigma) - x)/\sigma^2$",
         r"$(t\,v_t - x)/(1-t)$",
+        r"$-\epsilon_\theta/\sigma_t$",
     ),
     libraries=("`model_output` of `ScoreSdeVeScheduler`", "`(denoised - x) / sigma**2`"),
 )
@@ -459,6 +549,7 @@ def test_score(make_generator):
     equal(found.score, (theirs * v - found.x) / (1 - theirs))
     found, alpha = truth(VP, number(0.3), make_generator), VP.alpha(number(0.3))
     equal(alpha * found.score, (found.x0 - found.x / alpha) / karras_sigma(number(0.3)) ** 2)  # of x / alpha
+    equal(found.score, -found.eps / lu_sigma(number(0.3)))
     steps, i = 50, 30
     scheduler = ScoreSdeVeScheduler(num_train_timesteps=steps, sigma_min=0.01, sigma_max=50.0)
     scheduler.set_timesteps(steps)
@@ -478,6 +569,7 @@ def test_score(make_generator):
         r"$-\sqrt{1-e^{-B(t)}}\;s_\theta$",
         r"$(x - D_\theta)/\sigma$",
         r"$x - t\,v_t$",
+        r"$\epsilon_\theta(x_t, t)$",
     ),
     libraries=('`prediction_type="epsilon"`', "`to_d(x, sigma, denoised)`"),
 )
@@ -488,6 +580,7 @@ def test_guess_of_the_noise(make_generator):
     equal(ours, -torch.sqrt(1 - torch.exp(-song_b(t))) * found.score)
     equal(ours, to_d(found.x / VP.alpha(t), karras_sigma(t), found.x0))
     equal(solve("eps", VP, ours, found.x, t).x0, found.x0)
+    equal(ours, (found.x - lu_alpha(t) * found.x0) / lu_sigma(t))
     found = truth(EDM, t, make_generator)
     equal(target("eps", EDM, found.x0, found.eps, t), (found.x - found.x0) / EDM.sigma(t))
     found, theirs, v = lipman_v(FLOW, t, make_generator)
@@ -513,6 +606,7 @@ def original_sample(kind, output, k, x, make_generator):
         r"$e^{B(t)/2}\,(x + (1-e^{-B(t)})\,s_\theta)$",
         r"$D_\theta(x;\sigma)$",
         r"$x + (1-t)\,v_t$",
+        r"$x_\theta(x_t, t)$",
     ),
     libraries=('`prediction_type="sample"`, `pred_original_sample`', "`denoised = model(x, sigma)`"),
 )
@@ -520,6 +614,7 @@ def test_guess_of_the_data(make_generator):
     t = number(0.3)
     found = truth(VP, t, make_generator)
     equal(found.x0, torch.exp(song_b(t) / 2) * (found.x + (1 - torch.exp(-song_b(t))) * found.score))
+    equal(found.x0, (found.x - lu_sigma(t) * found.eps) / lu_alpha(t))
     denoised = found.x / VP.alpha(t) - karras_sigma(t) * found.eps  # x - sigma d, in k-diffusion's variables
     equal(target("x0", VP, found.x0, found.eps, t), denoised)
     mixture = random_mixture(3, (2,), make_generator(0))
@@ -537,7 +632,7 @@ def test_guess_of_the_data(make_generator):
 @row(
     "the mixed target",
     r'`kind="v"`, $\alpha\varepsilon - \sigma x_0$',
-    papers=("–", "–", r"$-F_\theta$ if $\sigma_\text{data} = 1$", "–"),
+    papers=("–", "–", r"$-F_\theta$ if $\sigma_\text{data} = 1$", "–", "–"),
     libraries=('`prediction_type="v_prediction"`, `get_velocity(...)`', "`inner_model` of `VDenoiser`"),
 )
 def test_mixed_target(make_generator):
@@ -557,7 +652,13 @@ def test_mixed_target(make_generator):
 @row(
     "velocity",
     r"""`kind="velocity"`, $\alpha' x_0 + \sigma'\varepsilon$""",
-    papers=("–", r"$f x - \frac12 g^2 s_\theta$", r"$(x - D_\theta)/\sigma$", "$-v_t$"),
+    papers=(
+        "–",
+        r"$f x - \frac12 g^2 s_\theta$",
+        r"$(x - D_\theta)/\sigma$",
+        "$-v_t$",
+        r"$f(t)\,x_t + \frac{g^2(t)}{2\sigma_t}\,\epsilon_\theta$",
+    ),
     libraries=("flows: `model_output`", "`to_d(x, sigma, denoised)`"),
 )
 def test_velocity(make_generator):
@@ -565,6 +666,8 @@ def test_velocity(make_generator):
     found = truth(VP, t, make_generator)
     ours = target("velocity", VP, found.x0, found.eps, t)
     equal(ours, -song_beta(t) / 2 * found.x - song_beta(t) / 2 * found.score)
+    f, g2 = lu_drift_and_diffusion(t)
+    equal(ours, f * found.x + g2 / (2 * lu_sigma(t)) * found.eps)
     found = truth(BY_SIGMA, t, make_generator)  # dx / dt with t = sigma
     equal(target("velocity", BY_SIGMA, found.x0, found.eps, t), to_d(found.x, t, found.x0))
     found, _, v = lipman_v(FLOW, t, make_generator)
@@ -577,6 +680,75 @@ def test_velocity(make_generator):
     output = target("velocity", FLOW, found.x0, found.eps, t).float()
     theirs = flow.step(output, flow.timesteps[3], found.x.float()).prev_sample
     near(euler_step(lambda *_: found.x0, FLOW, found.x, t, s).x, theirs)
+
+
+@row(
+    "divergence of the velocity",
+    r"$\nabla \cdot \dot x$, `velocity_and_divergence`",
+    papers=(
+        "–",
+        r"$\nabla \cdot \tilde f_\theta(x, t)$, equation 39",
+        "–",
+        r"$-\operatorname{div}(v_t)$",
+        "–",
+    ),
+)
+def test_divergence_of_the_velocity(make_generator):
+    def trace(f, x):  # d separate derivatives at each point
+        return torch.stack([torch.func.jacrev(lambda y: f(y[None])[0])(row).trace() for row in x])
+
+    t = number(0.3)
+    mixture, found = random_mixture(3, (2,), make_generator(0)), truth(VP, t, make_generator)
+    _, (ours,) = velocity_and_divergence(mixture_denoiser(mixture, VP), VP, found.x, t)
+    slopes = trace(lambda x: score(mixture, VP, x, t), found.x)
+    equal(ours, -song_beta(t) / 2 * 2 - song_beta(t) / 2 * slopes)  # of f x in d = 2 dimensions, and of the score
+    found, theirs = truth(FLOW, t, make_generator), 1 - float(t)
+    _, (ours,) = velocity_and_divergence(mixture_denoiser(mixture, FLOW), FLOW, found.x, t)
+    equal(ours, -trace(lambda x: (posterior_mean(mixture, FLOW, x, t) - x) / (1 - theirs), found.x))
+
+
+# --- what a loss is weighted with ------------------------------------------------------------------------------------
+
+
+@row(
+    "weight of the loss of a score",
+    r"`noise_variance_weight`, $\sigma(t)^2$",
+    papers=(r"$1$ for $\epsilon_\theta$", r"$\lambda(t)$, equation 7", r"$1/\sigma^2$ for $D_\theta$", "–", "–"),
+)
+def test_weight_of_the_loss_of_a_score(make_generator):
+    x0, eps = noises(make_generator)
+    guess = normal((5, 2), make_generator(2))  # of the noise
+    for path, t in ((VP, number(0.3)), (VE, number(0.6)), (BY_SIGMA, number(0.4))):
+        wrong = target("score", path, x0, guess, t) - target("score", path, x0, eps, t)
+        ours = noise_variance_weight(path, t) * wrong**2
+        equal(ours, (guess - eps) ** 2)  # Ho, equation 14
+    t = number(0.3)
+    wrong = target("score", VP, x0, guess, t) - target("score", VP, x0, eps, t)
+    equal(noise_variance_weight(VP, t) * wrong**2, (1 - torch.exp(-song_b(t))) * wrong**2)  # Song: 1 / E|score|^2
+    t = number(0.4)
+    wrong_data = -t * (guess - eps)  # of Karras' D where the noisy point is y + n = y + sigma eps
+    equal((guess - eps) ** 2, wrong_data**2 / BY_SIGMA.sigma(t) ** 2)
+
+
+@row(
+    "weight of EDM's loss",
+    r"`edm_weight`, $1/(\alpha^2+\sigma^2)$ for $v$",
+    papers=(
+        "–",
+        "–",
+        r"$(\sigma^2+\sigma_\text{data}^2)/(\sigma\sigma_\text{data})^2$ for $D_\theta$",
+        "–",
+        "–",
+    ),
+)
+def test_weight_of_the_loss_of_edm(make_generator):
+    x0, eps = noises(make_generator)
+    for path, t in ((VP, number(0.3)), (EDM, number(0.3)), (FLOW, number(0.6))):
+        x, guess = path.perturb(x0, t, eps), normal((5, 2), make_generator(2))
+        wrong = guess - target("v", path, x0, eps, t)
+        sigma = path.sigma(t) / path.alpha(t)
+        wrong_data = solve("v", path, guess, x, t).x0 - x0
+        equal(edm_weight(path, t) * wrong**2, (sigma**2 + 1) / sigma**2 * wrong_data**2)
 
 
 # --- what a step does ------------------------------------------------------------------------------------------------
@@ -592,7 +764,7 @@ def ddpm_step(variance_type, output, k, x, make_generator):
 @row(
     "mean of the posterior",
     r"$\tilde\mu$, `path.posterior`",
-    papers=(r"$\tilde\mu_t(x_t, x_0)$", r"VE: $x_i + (\sigma_i^2 - \sigma_{i-1}^2)\,s_\theta$", "–", "–"),
+    papers=(r"$\tilde\mu_t(x_t, x_0)$", r"VE: $x_i + (\sigma_i^2 - \sigma_{i-1}^2)\,s_\theta$", "–", "–", "–"),
     libraries=("`DDPMScheduler.step(...)`, less its noise", "`x + to_d(...) * (sigma_down - sigma_from)`"),
 )
 def test_mean_of_the_posterior(make_generator):
@@ -617,7 +789,7 @@ def test_mean_of_the_posterior(make_generator):
 @row(
     "variance of the posterior",
     r"$\tilde\sigma^2$, `posterior_variance`",
-    papers=(r"$\tilde\beta_t$", r"VE: $\sigma_{i-1}^2(\sigma_i^2 - \sigma_{i-1}^2)/\sigma_i^2$", "–", "–"),
+    papers=(r"$\tilde\beta_t$", r"VE: $\sigma_{i-1}^2(\sigma_i^2 - \sigma_{i-1}^2)/\sigma_i^2$", "–", "–", "–"),
     libraries=('`variance_type="fixed_small"`', "`sigma_up**2`"),
 )
 def test_variance_of_the_posterior(make_generator):
@@ -636,7 +808,7 @@ def test_variance_of_the_posterior(make_generator):
 @row(
     "variance of the forward step",
     "$w$, `forward_variance`",
-    papers=(r"$\beta_t$", r"$\beta_i$; VE: $\sigma_i^2 - \sigma_{i-1}^2$", "–", "–"),
+    papers=(r"$\beta_t$", r"$\beta_i$; VE: $\sigma_i^2 - \sigma_{i-1}^2$", "–", "–", "–"),
     libraries=('`variance_type="fixed_large"`', "–"),
 )
 def test_variance_of_the_forward_step(make_generator):
@@ -667,7 +839,7 @@ def test_exponent_of_the_learned_variance(nu, make_generator):
 @row(
     "fresh noise in a step",
     r"`eta` $= \eta$",
-    papers=(r"$\eta = 1$", "–", "–", "–"),
+    papers=(r"$\eta = 1$", "–", "–", "–", "–"),
     libraries=("`eta` of `DDIMScheduler.step`", "`eta` of `get_ancestral_step`"),
 )
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -692,7 +864,7 @@ def test_fresh_noise_in_a_step(eta, make_generator):
 @row(
     "stochasticity of the reverse SDE",
     "`stochasticity` $= c$",
-    papers=("–", "$c = 1$: equation 6; $c = 0$: equation 13", r"$\beta(t) = c^2\,\dot\sigma/\sigma$", "–"),
+    papers=("–", "$c = 1$: equation 6; $c = 0$: equation 13", r"$\beta(t) = c^2\,\dot\sigma/\sigma$", "–", "–"),
 )
 @pytest.mark.parametrize("c", [0.0, 0.5, 1.0, 2.0])
 def test_stochasticity(c, make_generator):
@@ -722,7 +894,7 @@ def test_stochasticity(c, make_generator):
 @row(
     "churn",
     "`churn`, `churn_between`, `churn_noise`",
-    papers=("–", "–", r"$S_\text{churn}$, $[S_\text{tmin}, S_\text{tmax}]$, $S_\text{noise}$", "–"),
+    papers=("–", "–", r"$S_\text{churn}$, $[S_\text{tmin}, S_\text{tmax}]$, $S_\text{noise}$", "–", "–"),
     libraries=("`s_churn`, `s_tmin`, `s_tmax`, `s_noise`", "`s_churn`, `s_tmin`, `s_tmax`, `s_noise`"),
 )
 def test_churn(make_generator):
@@ -764,6 +936,25 @@ def test_churn(make_generator):
 
 
 @row(
+    "step of Langevin dynamics",
+    r"$h = \eta\,\sigma^2$, `step` $= \eta$",
+    papers=("–", r"$\epsilon_i$, algorithm 4; NCSN: $\alpha_i = 2h$", r"$\beta(t)\,\sigma^2\,dt$", "–", "–"),
+)
+def test_step_of_langevin_dynamics(make_generator):
+    t, eta = number(0.4), 0.05
+    z = torch.randn(5, 2, generator=make_generator(6), dtype=torch.float64)
+    for path in (VE, VP, BY_SIGMA):
+        found = truth(path, t, make_generator)
+        ours = langevin_step(lambda *_, x0=found.x0: x0, path, found.x, t, step=eta, generator=make_generator(6)).x
+        h = eta * path.sigma(t) ** 2
+        equal(ours, found.x + h * found.score + torch.sqrt(2 * h) * z)  # Song, algorithms 4 and 5
+        alpha = 2 * h
+        equal(ours, found.x + alpha / 2 * found.score + alpha.sqrt() * z)  # NCSN, algorithm 1
+    sigma, beta_dt = t, eta  # Karras, equation 6: its two last terms over a time dt
+    equal(ours, found.x + beta_dt * sigma**2 * found.score + math.sqrt(2 * beta_dt) * sigma * z)
+
+
+@row(
     "prior",
     r"`path.prior`, variance $\alpha(1)^2 + \sigma(1)^2$",
     papers=(
@@ -771,6 +962,7 @@ def test_churn(make_generator):
         r"$\mathcal N(0, I)$; VE: $\mathcal N(0, \sigma_\text{max}^2 I)$",
         r"$\mathcal N(0, \sigma_\text{max}^2 I)$",
         r"$\mathcal N(0, I)$",
+        r"$\mathcal N(0, \tilde\sigma^2 I)$",
     ),
     libraries=("`init_noise_sigma * noise`", "`sigmas[0] * noise`"),
 )
@@ -780,6 +972,7 @@ def test_prior(make_generator):
         torch.testing.assert_close(path.prior((5, 2), make_generator(0)), theirs * noise, rtol=1e-6, atol=0)
         one = number(1.0)
         assert math.isclose(float(path.alpha(one) ** 2 + path.sigma(one) ** 2), theirs**2, rel_tol=1e-9)
+    equal(lu_alpha(number(1.0)) ** 2 + lu_sigma(number(1.0)) ** 2, 1.0)  # of Lu et al., where sigma tilde = 1
     # Song (VE), Karras and k-diffusion leave out the variance of the data, 1
     assert math.isclose(math.hypot(50, 1) ** 2 - song_ve_sigma(1) ** 2, 1, rel_tol=1e-9)
     assert math.isclose(math.hypot(80, 1) ** 2 - float(EDM.sigma(karras_times(EDM, 5)[0])) ** 2, 1, rel_tol=1e-9)
@@ -805,7 +998,7 @@ def shown(path, x, t) -> Spy:
 @row(
     "scaling of a network's input",
     r"$1/\sqrt{\alpha^2+\sigma^2}$",
-    papers=("$1$", "–", r"$c_\text{in} = 1/\sqrt{\sigma^2+\sigma_\text{data}^2}$", "–"),
+    papers=("$1$", "–", r"$c_\text{in} = 1/\sqrt{\sigma^2+\sigma_\text{data}^2}$", "–", "–"),
     libraries=("`scale_model_input(...)`", "`c_in`"),
 )
 def test_scaling_of_the_input(make_generator):
@@ -832,6 +1025,7 @@ def test_scaling_of_the_input(make_generator):
         "–",
         r"$c_\text{skip} = \sigma_\text{data}^2/(\sigma^2+\sigma_\text{data}^2)$, $c_\text{out} = \sigma\sigma_\text{data}/\sqrt{\sigma^2+\sigma_\text{data}^2}$",  # noqa: E501
         "–",
+        "–",
     ),
     libraries=("`precondition_outputs(...)` of `EDMEulerScheduler`", "`c_skip`, `c_out`"),
 )
@@ -851,7 +1045,7 @@ def test_skip_and_scale_of_the_output(make_generator):
 @row(
     "noise level that it is told",
     "log-SNR",
-    papers=("$t$", "$t$", r"$c_\text{noise} = \frac14\ln\sigma$", "$t$"),
+    papers=("$t$", "$t$", r"$c_\text{noise} = \frac14\ln\sigma$", "$t$", "$t$"),
     libraries=("`timestep`; EDM: `precondition_noise(sigma)`", "`sigma`"),
 )
 def test_noise_level(make_generator):
@@ -861,6 +1055,7 @@ def test_noise_level(make_generator):
     equal(ours, -8 * (karras_sigma(t).log() / 4))
     equal(ours, -2 * karras_sigma(t).log())
     equal(ours, -torch.log(torch.exp(song_b(t)) - 1))
+    equal(ours, 2 * lu_lambda(t))
     near(ours, -8 * EDMEulerScheduler().precondition_noise(karras_sigma(t)))
     theirs = 1 - t
     equal(shown(FLOW, x, t).log_snr, 2 * torch.log(theirs / (1 - theirs)))
@@ -873,7 +1068,7 @@ def test_noise_level(make_generator):
 @row(
     "Karras' steps",
     "`karras_times`",
-    papers=("–", "–", r"$\sigma_i$, equation 5", "–"),
+    papers=("–", "–", r"$\sigma_i$, equation 5", "–", "–"),
     libraries=("`use_karras_sigmas=True`", "`get_sigmas_karras`"),
 )
 def test_karras_steps():

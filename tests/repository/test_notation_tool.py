@@ -37,7 +37,7 @@ def test_the_notebook_holds_what_the_tool_would_write():
 
 def test_every_row_has_a_test_and_every_test_a_row():
     assert list(rows_of(test_notation)) == [name for name in vars(test_notation) if name.startswith("test_")]
-    assert len({row.what for row in ROWS}) == len(ROWS) >= 31
+    assert len({row.what for row in ROWS}) == len(ROWS) >= 35
 
 
 def test_every_row_has_all_columns():
@@ -58,8 +58,8 @@ def test_the_first_rows_are_still_there():
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 
-TIME = Row("time", "$t$", ("–", "$t$", "$t$", "$1 - t$"), ("`timestep`", "`sigma`"))
-DRIFT = Row("drift", "$f$", papers=("–", "$f$", "–", "–"))
+TIME = Row("time", "$t$", ("–", "$t$", "$t$", "$1 - t$", "$t$"), ("`timestep`", "`sigma`"))
+DRIFT = Row("drift", "$f$", papers=("–", "$f$", "–", "–", "$f$"))
 NU = Row("exponent", r"$\nu$", libraries=("`variance_type`", "–"))
 
 
@@ -67,9 +67,9 @@ def test_the_tables_of_three_rows():
     papers, libraries = markdown([TIME, DRIFT, NU])
     assert papers.splitlines() == [
         "| what | in this course | " + " | ".join(PAPERS) + " |",
-        "|---|---|---|---|---|---|",
-        "| time | $t$ | – | $t$ | $t$ | $1 - t$ |",
-        "| drift | $f$ | – | $f$ | – | – |",
+        "|---|---|---|---|---|---|---|",
+        "| time | $t$ | – | $t$ | $t$ | $1 - t$ | $t$ |",
+        "| drift | $f$ | – | $f$ | – | – | $f$ |",
     ]
     assert libraries.splitlines() == [
         "| what | in this course | diffusers | k-diffusion |",
@@ -92,10 +92,10 @@ def test_a_row_stays_with_its_test():
     ("wrong", "words"),
     [
         ({"papers": None, "libraries": None}, "no table"),
-        ({"papers": TIME.papers[:3]}, "one cell for each"),
+        ({"papers": TIME.papers[:4]}, "one cell for each"),
         ({"papers": (*TIME.papers, "–")}, "one cell for each"),
         ({"papers": ()}, "one cell for each"),
-        ({"papers": "abcd"}, "one cell for each"),
+        ({"papers": "abcde"}, "one cell for each"),
         ({"libraries": TIME.papers}, "one cell for each"),
         ({"what": ""}, "does not fit"),
         ({"course": "$|t|$"}, "does not fit"),

@@ -2,8 +2,8 @@ r"""The rows of the notation table, and `python -m tests.tools.notation`, which 
 
 A row of the table is the record that `@row` attaches to the test that holds it:
 
-    @row("time", r"$t = k/T \in [0, 1]$", papers=("–", r"$t \in [0, 1]$", r"$t = \sigma$", "$1 - t$"))
-    def test_time(): ...
+    @row("direction", "noise grows", papers=("noise grows", "noise grows", "noise grows", "noise falls", "noise grows"))
+    def test_direction(): ...
 
 The order of the tests is the order of the rows. A row with `papers` stands in the table of the papers, a row with
 `libraries` in that of the libraries, and a row with both in both.
@@ -24,7 +24,13 @@ from minidiff.checkpoints import write_file
 __all__ = ["LIBRARIES", "PAPERS", "Row", "main", "markdown", "row", "rows_of", "tables", "with_tables"]
 
 NOTEBOOK = Path("notebooks") / "10_fast_samplers.ipynb"
-PAPERS = ("Ho et al. (DDPM)", "Song et al. (SDE)", "Karras et al. (EDM)", "Lipman et al. (flow matching)")
+PAPERS = (
+    "Ho et al. (DDPM)",
+    "Song et al. (SDE)",
+    "Karras et al. (EDM)",
+    "Lipman et al. (flow matching)",
+    "Lu et al. (DPM-Solver++)",
+)
 LIBRARIES = ("diffusers", "k-diffusion")
 
 SECTION = re.compile(r"^## [^\n]*notation table.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from minidiff import data, exact, likelihood, samplers, schedules
 from minidiff.checks.records import RNG, Case, Exercise, Explanation, Question, Wrong, WrongValue
+from minidiff.checks.views import UNSEEN, means
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Bounds and likelihood"
-UNSEEN = "not seen in public yet"
 
 
 def double(*numbers: float) -> Tensor:
@@ -204,14 +204,15 @@ def dequantise_cases(g):
 
 def dequantise_view(out, x, levels):
     noise = (out - x) * (levels - 1)  # in units of half a gap: uniform from -1 to 1
-    across, between = noise[:, :, 0] * noise[:, :, 1], noise[:, 0] * noise[:, 1]
-    return {
-        "the mean of (out - x) / half a gap": noise.flatten(1).mean(dim=1),
-        "the mean square of (out - x) / half a gap": noise.square().flatten(1).mean(dim=1),
-        "its mean fourth power": noise.pow(4).flatten(1).mean(dim=1),
-        "the product of the noises of two pixels": across.mean(dim=1),
-        "the product of the noises of two pictures": between.mean(dim=1),
-    }
+    return means(
+        {
+            "the mean of (out - x) / half a gap": noise,
+            "the mean square of (out - x) / half a gap": noise**2,
+            "the mean fourth power of (out - x) / half a gap": noise**4,
+            "the mean product of the noises of two pixels": noise[:, :, 0] * noise[:, :, 1],
+            "the mean product of the noises of two pictures": noise[:, 0] * noise[:, 1],
+        }
+    )
 
 
 def dequantise_wrong(name: str, noise: Callable, message: str, seen: str = UNSEEN) -> Wrong:
@@ -255,6 +256,12 @@ def dequantise(x, levels, g):
             lambda shape, gap, g: gap * uniform(shape, g),
             "Your noise runs from 0 to a whole gap, so all pixels become brighter by half a gap on average. Here a "
             "level lies in the middle of its interval.",
+        ),
+        dequantise_wrong(
+            "from 0 to 1 / levels",
+            lambda shape, gap, g: uniform(shape, g) / (2 / gap + 1),
+            "Your noise runs from 0 to 1 / levels, which is right for pixels n / levels in [0, 1]. Here the intervals "
+            "are 2 / (levels - 1) wide, and each level lies in the middle of its interval.",
         ),
         dequantise_wrong(
             "2 / levels",
@@ -501,9 +508,9 @@ def parabola(lam, answers, at):
     alternative=parabola_by_differences,
     why=(
         "Lagrange's form: each answer times a product that is 1 at its own place and 0 at the other two. In 2M, with\n"
-        "`at` in the middle of the step, it stays at order 2: the weight exp(lam / 2) within the step is neglected,\n"
-        "an error of order h^3 a step. Order 3 needs the parabola under the integral (section 9), and a first step\n"
-        "that is better than DDIM's, unless it is made where the prediction hardly changes."
+        "`at` in the middle of the step, the order stays 2: this neglects how the weight exp(lam / 2) grows within\n"
+        "the step, an error of order h^3 a step. Order 3 needs the parabola under the integral (section 9). It also\n"
+        "needs a better first step than DDIM's, unless that step is made where the prediction hardly changes."
     ),
     truth=parabola_truth,
     cases=parabola_cases,
@@ -529,7 +536,7 @@ def parabola(lam, answers, at):
         Wrong(
             "even steps",
             even_steps,
-            "You take the steps for equally long. Nothing says that they are: use the differences of lam.",
+            "You treat the steps as equally long. They need not be, so use the differences of lam.",
             UNSEEN,
         ),
         Wrong(
@@ -563,13 +570,13 @@ def parabola(lam, answers, at):
         Wrong(
             "the last answer",
             lambda lam, answers, at: answers[2].clone(),
-            "You return the last answer, as DDIM does, without any extrapolation.",
+            "You return the last answer without any extrapolation, as DDIM does.",
             UNSEEN,
         ),
         Wrong(
             "`at` counted from the last place",
             lambda lam, answers, at: parabola_by_differences(lam, answers, lam[2] + at),
-            "You add `at` to the last lam. It is a log-SNR itself, not a distance.",
+            "You add `at` to the last lam. But `at` is itself a log-SNR, not a distance from the last one.",
             UNSEEN,
         ),
     ),
@@ -628,9 +635,10 @@ def half_way(denoise, path, x, t):
     solution=half_way,
     alternative=half_way_by_the_score,
     why=(
-        "x / alpha and x0_hat are both in units of the data, so their mean is half of the way. The error of single\n"
-        "points falls by a large factor. The samples as a whole come closer only where this last step was their main\n"
-        "error: going all the way makes them too narrow, by less the smaller u is."
+        "x / alpha and x0_hat are both in units of the data, so their mean is half of the way. The distance of each\n"
+        "point from the end of its ODE falls by a large factor. All the way, the samples become a little too narrow,\n"
+        "and this matters less the smaller u is. So the samples come closer to the data only where this last step\n"
+        "was their main error."
     ),
     truth=half_way_truth,
     cases=half_way_cases,

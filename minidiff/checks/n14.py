@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from minidiff import networks
 from minidiff.checks.records import RNG, Case, Exercise, Explanation, Question, Wrong, WrongValue
+from minidiff.checks.views import UNSEEN
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Guidance"
 DOUBLE = torch.float64
-NEW = "not seen in public yet"
 
 
 # 14.1 classifier_guided
@@ -119,10 +119,9 @@ def classifier_guided(x0_hat, x_t, logits, y, alpha, sigma, w):
     alternative=classifier_guided_by_cross_entropy,
     why=(
         "Bayes' rule adds w times the gradient of log p(y | x_t) to the score. By Tweedie's formula the estimate is\n"
-        "(x_t + sigma² score) / alpha, so it moves by w sigma² / alpha times the gradient. The probability of a class\n"
-        "is the softmax of the logits, so its logarithm is `log_softmax`. Each point's log-probability depends on "
-        "that\n"
-        "point alone, so the gradient of the sum gives all points their own gradients at once."
+        "(x_t + sigma² score) / alpha, so it moves by w sigma² / alpha times the gradient. The probability of a\n"
+        "class is the softmax of the logits, so its logarithm is `log_softmax`. Each point's log-probability\n"
+        "depends on that point alone, so the gradient of the sum gives all points their own gradients at once."
     ),
     truth=classifier_truth,
     cases=classifier_cases,
@@ -139,27 +138,27 @@ def classifier_guided(x0_hat, x_t, logits, y, alpha, sigma, w):
             moved_by(right_factor, lambda z, y: own_class(z.softmax(dim=1), y).sum()),
             "You take the gradient of the probability, and not of its logarithm. Bayes' rule adds up logarithms. Where "
             "the class is improbable, the logarithm pushes hard and the probability hardly at all.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the logit alone",
             moved_by(right_factor, lambda z, y: own_class(z, y).sum()),
             "You take the gradient of the logit of the class. A logit becomes a log-probability only if the logarithm "
             "of the sum over all classes is subtracted, and that sum depends on x_t too.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the sign",
             moved_by(lambda alpha, sigma, w: -w * sigma**2 / alpha),
             "The sign is wrong, so the estimate moves away from the class. (A cross entropy is *minus* the "
             "log-probability.)",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "sigma² missing",
             moved_by(lambda alpha, sigma, w: w / alpha),
             "The factor sigma² is missing. A change of the score by one moves the estimate by sigma² / alpha.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "sigma for sigma²",
@@ -173,20 +172,20 @@ def classifier_guided(x0_hat, x_t, logits, y, alpha, sigma, w):
             moved_by(lambda alpha, sigma, w: w * sigma**2),
             "You do not divide by alpha. In x_t the data are shrunk by alpha, so a move of x_t by d is a move of x0 by "
             "d / alpha.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "times alpha",
             moved_by(lambda alpha, sigma, w: w * sigma**2 * alpha),
             "You multiply by alpha where you should divide by it.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the gradient as it is",
             moved_by(lambda alpha, sigma, w: w),
             "You add the gradient to the estimate of x0 as it is. It has to be added to the score, and the score is "
             "not x0.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the rule for eps",
@@ -197,8 +196,8 @@ def classifier_guided(x0_hat, x_t, logits, y, alpha, sigma, w):
         Wrong(
             "w missing",
             moved_by(lambda alpha, sigma, w: sigma**2 / alpha),
-            "Your function never uses w, so it cannot be turned up.",
-            NEW,
+            "Your function never uses w, so the guidance has the strength 1 whatever is asked for.",
+            UNSEEN,
         ),
         Wrong(
             "the mean over the points",
@@ -212,20 +211,20 @@ def classifier_guided(x0_hat, x_t, logits, y, alpha, sigma, w):
             moved_by(right_factor, lambda z, y: functional.log_softmax(z, dim=1)[:, y].sum()),
             "`[:, y]` picks all the wanted classes at every point, a (B, B) table. You want one class a point: "
             "`[torch.arange(len(y)), y]`, or `gather`.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "always class 0",
             moved_by(right_factor, lambda z, y: functional.log_softmax(z, dim=1)[:, 0].sum()),
             "You always steer to class 0, whatever y says.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "asked at the estimate",
             at_the_estimate,
-            "You evaluate the classifier at x0_hat. This classifier is one of noisy points, and the gradient is taken "
-            "at x_t.",
-            NEW,
+            "You evaluate the classifier at x0_hat. This classifier was made for noisy points, so evaluate it at x_t, "
+            "and take its gradient there.",
+            UNSEEN,
         ),
     ),
 )
@@ -284,8 +283,7 @@ def guide(cond, uncond, w):
             "1 + w",
             lambda cond, uncond, w: cond + w * (cond - uncond),
             "This is the convention of Ho and Salimans' paper, in which w = 0 is the conditional model. In this "
-            "course, "
-            "as in most software, w = 1 is. So your guidance is stronger by 1 than what was asked for.",
+            "course, as in most software, w = 1 is. So your guidance is stronger by 1 than what was asked for.",
             "lucidrains#207 and #155, diffusers#5882, stable-dreamfusion#32, threestudio#127, CompVis#796, "
             "DALLE2-pytorch#303",
         ),
@@ -293,54 +291,53 @@ def guide(cond, uncond, w):
             "exchanged",
             lambda cond, uncond, w: cond + w * (uncond - cond),
             "The two estimates are exchanged: at w = 0 you get the class, and a large w leads away from it.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the difference alone",
             lambda cond, uncond, w: w * (cond - uncond),
             "You return w times the difference. It has to be added to the estimate without the label.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "away from the class",
             lambda cond, uncond, w: uncond - w * (cond - uncond),
             "The sign of the difference is wrong: you move away from the class.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "nothing subtracted",
             lambda cond, uncond, w: uncond + w * cond,
             "You add w times the estimate with the label, and subtract nothing. The weights of the two must add up to "
             "1, or the estimate gets a wrong scale.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "a weighted mean",
             lambda cond, uncond, w: (uncond + w * cond) / (1 + w),
             "This is a weighted mean of the two, so it lies between them for every w. Guidance with w > 1 goes beyond "
             "the estimate with the label.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "always one unconditional estimate",
             lambda cond, uncond, w: w * cond - uncond,
             "You subtract the estimate without the label once. It has to be subtracted w - 1 times, so that the "
-            "weights "
-            "add up to 1.",
-            NEW,
+            "weights add up to 1.",
+            UNSEEN,
         ),
         Wrong(
             "plus for minus",
             lambda cond, uncond, w: w * cond + (w - 1) * uncond,
             "The second sign is wrong: w times the one *minus* w - 1 times the other.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "w - 1",
             lambda cond, uncond, w: uncond + (w - 1) * (cond - uncond),
             "You go w - 1 times the way from the unconditional estimate. Either start there and go w times the way, or "
             "start at the conditional one and go w - 1 times.",
-            NEW,
+            UNSEEN,
         ),
     ),
 )
@@ -405,9 +402,8 @@ def drop_labels(y, p, g):
     solution=drop_labels,
     alternative=drop_labels_by_masking,
     why=(
-        "A uniform number lies below p with probability p, and each label needs a number of its own. `torch.where` "
-        "and\n"
-        "`masked_fill` make a new tensor, so the labels of the data set stay as they are."
+        "A uniform number lies below p with probability p, and each label needs a number of its own. `torch.where`\n"
+        "and `masked_fill` make a new tensor, so the labels of the data set stay as they are."
     ),
     truth=drop_truth,
     cases=drop_cases,
@@ -441,36 +437,35 @@ def drop_labels(y, p, g):
             "exactly the share p",
             none_where(lambda y, p, g: torch.argsort(chance(y, g)) < round(p * len(y))),
             "You drop exactly p B labels in every batch. The share is right, but the labels are not independent, and "
-            "in "
-            "a batch of one nothing would ever be dropped. Draw one number a label.",
-            NEW,
+            "in a batch of one nothing would ever be dropped. Draw one number a label.",
+            UNSEEN,
         ),
         Wrong(
             "class 0 for no label",
             lambda y, p, g: y.masked_fill(chance(y, g) < p, 0),
             "You replace labels by 0. But 0 is a class: the network would learn that class from a mixture of all. "
             "NO_LABEL is -1.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "multiplied by -1",
             lambda y, p, g: torch.where(chance(y, g) < p, -y, y),
             "You change the sign of the labels. NO_LABEL is the number -1 for every class.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "normal numbers",
             none_where(lambda y, p, g: torch.randn(y.shape, generator=g) < p),
             "You compare *normal* numbers with p, and they are below 0.2 in 58 % of the cases. `torch.rand` is "
             "uniform.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "another label",
             lambda y, p, g: torch.where(chance(y, g) < p, 1 + torch.randint(9, y.shape, generator=g), y),
             "You replace labels by random other ones. That teaches the network wrong labels. A dropped label becomes "
             "NO_LABEL.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "dropped twice",
@@ -550,80 +545,79 @@ def tilted(m, v, V, w):
             lambda m, v, V, w: (w * m / v / (w / v + 1 / V), (1 + w) / (w / v + 1 / V)),
             "You average the precisions with the weights 1 and w, as if two measurements were combined. The exponents "
             "here are w and 1 - w, and precisions of a product add up with the exponents.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "added for subtracted",
             from_precision(lambda v, V, w: w / v + 1 / V),
             "You add w times the precision of the class to the full precision of all data. The exponent of p(x) is "
             "1 - w, which is negative for w > 1, so its precision is subtracted w - 1 times.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "variances averaged",
             lambda m, v, V, w: (w * m, w * v + (1 - w) * V),
             "You combine means and variances with the weights w and 1 - w. In a product of Gaussians it is the "
             "precisions that add, and the precisions times the means.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the power of the class alone",
             lambda m, v, V, w: (m, v / w),
             "This is p(x | y)^w alone. The density of all data belongs to it too, with the power 1 - w.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "w - 1",
             lambda m, v, V, w: tilted(m, v, V, w - 1),
             "Your powers are w - 1 and 2 - w. That is p(x) p(y | x)^(w - 1). If you start from the class, "
             "p(x | y) p(y | x)^(w - 1), then w - 1 is the power of the classifier, and the class comes on top.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "w + 1",
             lambda m, v, V, w: tilted(m, v, V, w + 1),
             "Your powers are w + 1 and -w. That is the convention of Ho and Salimans' paper, or p(x | y) p(y | x)^w.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the mean of the class",
             lambda m, v, V, w: (m, tilted(m, v, V, w)[1]),
             "Your variance is right, but the mean is that of the class. Tilting moves the mean away from the mean of "
             "all data: it is w m / v, divided by the precision.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "w times the mean",
             lambda m, v, V, w: (w * m, tilted(m, v, V, w)[1]),
             "Your variance is right, but the mean is w m. That holds only for v = V.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "geometric",
             lambda m, v, V, w: (tilted(m, v, V, w)[0], v**w * V ** (1 - w)),
             "Your variance is the geometric mean of the two with weights w and 1 - w. (The ODE ends with this "
-            "variance. "
-            "The tilted distribution does not have it.)",
+            "variance. The tilted distribution does not have it.)",
             "notebook 14, section 6",
         ),
         Wrong(
             "a standard deviation",
             lambda m, v, V, w: (tilted(m, v, V, w)[0], tilted(m, v, V, w)[1] ** 0.5),
             "You return the standard deviation, and the variance is asked for.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "the precision",
             lambda m, v, V, w: (tilted(m, v, V, w)[0], 1 / tilted(m, v, V, w)[1]),
             "You return the precision. The variance is one over it.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "not divided",
             lambda m, v, V, w: (w * m / v, tilted(m, v, V, w)[1]),
             "Your variance is right. But w m / v is the precision times the mean, and still has to be divided by the "
             "precision.",
-            NEW,
+            UNSEEN,
         ),
     ),
 )
@@ -677,12 +671,10 @@ def guided_within(cond, uncond, t, low, high, w):
     solution=guided_within,
     alternative=guided_within_by_where,
     why=(
-        "Outside the interval the weight is 1 and not 0, because the class is still wanted there. There one "
-        "evaluation\n"
-        "of the network would do, so guidance within an interval is cheaper too. On the arch, w = 4 at low noise, for "
-        "t\n"
-        "from 0 to about 0.2, keeps both legs and thins out the crossings. It is the guidance at higher noise that\n"
-        "moves the points outwards and empties the right leg."
+        "Outside the interval the weight is 1 and not 0, because the class is still wanted there. There one\n"
+        "evaluation of the network would do, so guidance within an interval is cheaper too. On the arch, w = 4 at\n"
+        "low noise, for t from 0 to about 0.2, keeps both legs and thins out the crossings. It is the guidance at\n"
+        "higher noise that moves the points outwards and empties the right leg."
     ),
     truth=within_truth,
     cases=within_cases,
@@ -697,7 +689,7 @@ def guided_within(cond, uncond, t, low, high, w):
             weighted_by(lambda t, low, high, w: w if low <= t <= high else 0),
             "Outside the interval you return the estimate without the label, so there the class is forgotten. The "
             "weight of plain conditional sampling is 1.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "nothing outside",
@@ -705,45 +697,44 @@ def guided_within(cond, uncond, t, low, high, w):
                 uncond + w * (cond - uncond) if low <= t <= high else torch.zeros_like(cond)
             ),
             "Outside the interval you return 0. The weight should be 1 there, and the estimate that of the class.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "outside for inside",
             weighted_by(lambda t, low, high, w: 1 if low <= t <= high else w),
             "You guide outside the interval and leave out its inside.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "at every time",
             weighted_by(lambda t, low, high, w: w),
             "You guide with w at every time, so the interval has no effect.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "at no time",
             weighted_by(lambda t, low, high, w: w if low <= 1000 * t <= high else 1),
             "You never use w. low and high are times between 0 and 1, and not numbers of steps.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "time turned around",
             weighted_by(lambda t, low, high, w: w if low <= 1 - t <= high else 1),
             "You compare 1 - t with the interval. It is an interval of the time t, in which 1 is pure noise, and not "
-            "of "
-            "the progress of the sampler.",
-            NEW,
+            "of the progress of the sampler.",
+            UNSEEN,
         ),
         Wrong(
             "no upper end",
             weighted_by(lambda t, low, high, w: w if low <= t else 1),
             "You check only the lower end of the interval, so you also guide above it.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "no lower end",
             weighted_by(lambda t, low, high, w: w if t <= high else 1),
             "You check only the upper end of the interval, so you also guide below it.",
-            NEW,
+            UNSEEN,
         ),
         Wrong(
             "1 + w",
@@ -786,7 +777,7 @@ LANGEVIN_VARIANCE = Question(
             "the class",
             (0.24, 0.26),
             "This is the variance of the class, w = 1. The score that the samples follow is tilted.",
-            NEW,
+            UNSEEN,
         ),
         WrongValue(
             "the ODE",
@@ -813,7 +804,7 @@ LANGEVIN_VARIANCE = Question(
             "the power of the class alone",
             (0.123, 0.127),
             "This is v / w, the variance of p(x | y)² alone. The density of all data is divided out once.",
-            NEW,
+            UNSEEN,
         ),
     ),
     hints=(
@@ -831,15 +822,13 @@ NEGATIVE = Explanation(
     name="away from something",
     task="Say which distribution the tempting reading promises for a negative prompt, and what you get in its place.",
     model=(
-        "The guided score is w times that of the arch and 1 - w times that of the bowl. So the tempting reading "
-        "promises\n"
-        "p(x | arch)^w p(x | bowl)^(1 - w), up to a factor. By Bayes' rule this is\n"
-        "p(x) p(arch | x)^w / p(bowl | x)^(w - 1): it asks for points that are arch, and once more for points that "
-        "are\n"
-        "not bowl. Far from the bowl its denominator is tiny, so it need not even have a finite integral. The samples\n"
-        "are not drawn from it, for the reason of equation (5). They show the symptoms of section 3, but stronger. At\n"
-        "w = 2 and 4 they are several times as many floors away from p(x | arch) as with the unconditional denoiser,\n"
-        "they lie higher, and fewer are left in the right leg. For a gentle push away from something, stay near w = 1."
+        "The guided score is w times that of the arch and 1 - w times that of the bowl. So the tempting reading\n"
+        "promises p(x | arch)^w p(x | bowl)^(1 - w), up to a factor. By Bayes' rule this is p(x) p(arch | x)^w /\n"
+        "p(bowl | x)^(w - 1): it asks for points that are arch, and once more for points that are not bowl. Far\n"
+        "from the bowl its denominator is tiny, so it need not even have a finite integral. The samples are not\n"
+        "drawn from it, for the reason of equation (5). They show the symptoms of section 3, but stronger. At w = 2\n"
+        "and 4 they are several times as many floors away from p(x | arch) as with the unconditional denoiser, they\n"
+        "lie higher, and fewer are left in the right leg. For a gentle push away from something, stay near w = 1."
     ),
     look_for=(
         "The two powers w and 1 - w of the two class densities are named.",
@@ -859,15 +848,12 @@ WORSE_VERSION = Explanation(
     name="a bad version of itself",
     task="Find out whether guidance by a worse network brings a learned network nearer to the class.",
     model=(
-        "Both networks know the label, so their difference contains no label. It points from the larger mistakes of "
-        "the\n"
-        "small network to the smaller mistakes of the good one, and w > 1 goes on in this direction. With the network\n"
-        "of section 7 the best weight is 1: at w = 1 it is at the floor, so nothing is left to correct. With a "
-        "network\n"
-        "that is trained for 600 steps only, some 12 floors away, weights of 1.5 to 2 bring the samples a little "
-        "nearer\n"
-        "to the class. At the same weight above 1, autoguidance always stays nearer to p(x | y) than classifier-free\n"
-        "guidance, because it does not push away from the other class."
+        "Both networks know the label, so their difference contains no label. It points from the larger mistakes of\n"
+        "the small network to the smaller mistakes of the good one, and w > 1 goes on in this direction. With the\n"
+        "network of section 7 the best weight is 1: at w = 1 it is at the floor, so nothing is left to correct.\n"
+        "With a network that is trained for 600 steps only, some 12 floors away, weights of 1.5 to 2 bring the\n"
+        "samples a little nearer to the class. At the same weight above 1, autoguidance always stays nearer to the\n"
+        "class than classifier-free guidance, because it does not push away from the other class."
     ),
     look_for=(
         "The distance to p(x | y) is measured over several w, beside its floor, and on more than one seed.",
@@ -902,41 +888,40 @@ FAR_MEAN = Question(
     right=(1.32, 1.35),
     solution=far_mean,
     why=(
-        "All three means go to m V / (V - v) = 4/3. There p(y | x), which is proportional to N(x; m, v) / N(x; 0, V), "
-        "has\n"
-        "its maximum: (x - m) / v = x / V. The tilted mean and that of the SDE rise towards it. The mean of the ODE\n"
-        "passes it and comes back."
+        "All three means go to m V / (V - v) = 4/3. There p(y | x), which is proportional to N(x; m, v) / N(x; 0,\n"
+        "V), has its maximum: (x - m) / v = x / V. The tilted mean and that of the SDE rise towards it. The mean of\n"
+        "the ODE passes it and comes back."
     ),
     wrong=(
         WrongValue(
             "the mean of the class",
             (0.99, 1.01),
             "This is m, the mean at w = 1. All three means move outwards from there.",
-            NEW,
+            UNSEEN,
         ),
         WrongValue(
             "the ODE at w = 4",
             (1.5, 1.53),
             "This is about the largest mean that the ODE reaches, near w = 4. For still larger weights it comes back.",
-            NEW,
+            UNSEEN,
         ),
         WrongValue(
             "m V / v",
             (3.9, 4.1),
             "This is m V / v. Set the derivative of log p(y | x) to 0: (x - m) / v = x / V. Then V - v stands below.",
-            NEW,
+            UNSEEN,
         ),
         WrongValue(
             "m v / (V - v)",
             (0.32, 0.35),
             "This has v above the line in place of V. Check it: for v much smaller than V the place must be m.",
-            NEW,
+            UNSEEN,
         ),
         WrongValue(
             "back to 0",
             (-0.01, 0.01),
             "0 is the mean of all data. Guidance leads away from it.",
-            NEW,
+            UNSEEN,
         ),
     ),
     hints=(

@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from minidiff import exact, inverse, schedules
 from minidiff.checks.records import Case, Exercise, Explanation, Question, Wrong, WrongValue
+from minidiff.checks.views import UNSEEN
 from minidiff.denoisers import classifier_guided
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Inverse problems"
-UNSEEN = "not seen in public yet"
 DOUBLE = torch.float64
 
 
@@ -487,6 +487,14 @@ def dps_step(denoise, x_t, t, x_s, A, y, zeta):
             "You divide by one length for the whole batch. Each point has its own, or the result for a point depends "
             "on the others.",
         ),
+        dps_wrong(
+            "the gradient of the whole batch's length",
+            lambda length, gradient, zeta: -zeta * gradient / (2 * length.norm()),
+            "You take the gradient of one length for the whole batch, as the authors' code does, which restores one "
+            "picture at a time. Each point has its own length, and the formula has the gradient of its square, divided "
+            "by the length: twice the gradient of the length.",
+            "DPS2022/diffusion-posterior-sampling#20",
+        ),
         Wrong(
             "not through the network",
             dps_without_the_network,
@@ -910,8 +918,11 @@ def follow_guided(rho, y, std, path, times):
         "x0_hat = G x_t with G = alpha Sigma (alpha² Sigma + sigma² I)^-1. So the Jacobian of x0_hat is G.",
         "Guidance adds sigma² / alpha times the gradient of (4): the vector sigma²/alpha G^T (0, 1) / (r² + std²), "
         "times y minus the second coordinate of x0_hat.",
-        "DDPM's step is x_s = a x_t + c_0 x0_guided + noise of variance w sigma_s²/sigma_t². Put in x0_guided, which "
-        "is a matrix times x_t plus a vector. Mean: F mean + vector. Covariance: F C F^T + variance I.",
+        "DDPM's step is x_s = a x_t + c_0 x0_guided + noise. With `factor, w = path.transition(t, s)`, a = factor "
+        "sigma_s²/sigma_t², c_0 = alpha_s w / sigma_t², and the variance of the noise is w sigma_s²/sigma_t².",
+        "Put in x0_guided, which is a matrix times x_t plus a vector. Then x_s = F x_t + vector + noise. Mean: F "
+        "mean + "
+        "vector. Covariance: F C F^T + variance I.",
     ),
     wrong=(
         guided_wrong(
@@ -925,9 +936,9 @@ def follow_guided(rho, y, std, path, times):
             changed={"spread": lambda alpha, sigma: sigma / math.sqrt(alpha**2 + sigma**2)},
         ),
         guided_wrong(
-            "sigma squared for the spread",
-            "Your r² is sigma². The unit spread is sigma² / (alpha² + sigma²), which is sigma² only where alpha² + "
-            "sigma² = 1 rounds to it.",
+            "the noise for the spread",
+            "Your r² is sigma² / alpha², the variance of the noise in x_t / alpha. The unit spread is smaller, "
+            "sigma² / (alpha² + sigma²), because the prior knows x0 too: its variance is 1.",
             changed={"spread": lambda alpha, sigma: sigma**2 / alpha**2},
         ),
         guided_wrong(
@@ -1088,7 +1099,7 @@ DROWNED = Question(
     solution=drowned_directions,
     why=(
         "The pseudoinverse divides each direction of y by its singular value, and so its noise too. For three "
-        "quarters of\nthem that makes the noise larger than any signal, for the smallest by a factor of 10^8. The "
+        "quarters of\nthem the noise becomes larger than a unit signal, for the smallest by a factor of 10^8. The "
         "posterior does not divide:\nwhere the signal is below the noise, it keeps what the model knows about digits."
     ),
     wrong=(

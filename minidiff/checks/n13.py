@@ -14,11 +14,11 @@ from torch.nn.utils import parameters_to_vector
 
 from minidiff import schedules, targets
 from minidiff.checks.records import Case, Exercise, Explanation, Wrong
+from minidiff.checks.views import UNSEEN
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "A DDPM that draws digits"
-UNSEEN = "not seen in public yet"
 
 
 def normals(g: torch.Generator, *shape: int) -> Tensor:
@@ -139,7 +139,8 @@ def v_loss(predict_v, path, x0, t, eps):
         loss_wrong(
             "absolute values",
             lambda out, x0, eps, alpha, sigma: (out - (alpha * eps - sigma * x0)).abs().mean(),
-            "You take absolute values in place of squares. They are smallest at a median, and a denoiser needs the "
+            "You take absolute values in place of squares. Their mean is smallest at a median, and a denoiser needs "
+            "the "
             "mean.",
         ),
         loss_wrong(
@@ -633,7 +634,7 @@ def sample(predict_v, path, x, times):
         sample_wrong(
             "both signs",
             lambda x, v, path, t, s: mixed(path, x0_of(x, -v, path, t), eps_of(x, -v, path, t), s),
-            "Both signs before v are turned around, as if v were sigma x0 - alpha eps. You walk into the noise.",
+            "Both signs before v are turned around, as if v were sigma x0 - alpha eps. So each step adds noise.",
         ),
         sample_wrong(
             "alpha and sigma exchanged",
@@ -651,9 +652,11 @@ def sample(predict_v, path, x, times):
             "You take what the network predicts for x0. It predicts v, and x0_hat is alpha x - sigma v.",
         ),
         sample_wrong(
-            "v taken for a speed",
+            "v taken for the velocity in time",
             lambda x, v, path, t, s: x + (s - t) * v,
-            "You take v for a speed and go x + (s - t) v. The name is misleading: here v is a mixture of x0 and eps.",
+            "You go x + (s - t) v, a straight line, as if v were the velocity of x in time. Get x0_hat and eps_hat "
+            "from v, and "
+            "mix them again.",
             "not seen in public yet: the Euler step of flow matching",
         ),
         sample_wrong(
@@ -1225,10 +1228,10 @@ MIXED_NUMBERS = Explanation(
     task="Look at the twenty samples that the classifier is least sure of, and say what they have in common.",
     model=(
         "Most are between two digits: a 4 that is nearly closed to a 9, a 7 with the bow of a 9, a 3 whose left side\n"
-        "closes to an 8. Others have a gap or a loose stroke that no hand would draw. The walk decides at much noise\n"
-        "which digit it becomes, one part of the image at a time, and a young network can decide for two digits at\n"
-        "once. Later steps sharpen the strokes and do not undo this. Some real test images are doubtful as well, so\n"
-        "compare with the twenty least sure real ones before you blame the model."
+        "closes to an 8. Others have a gap or a loose stroke that no hand would draw. At much noise it is decided\n"
+        "which digit it will be. A network with little training may decide for one digit in the left half of the\n"
+        "image and for another in the right. Later steps sharpen the strokes and do not undo this. Some real test\n"
+        "images are doubtful as well, so compare with the twenty least sure real ones before you blame the model."
     ),
     look_for=(
         "It names pairs of digits that are mixed, or strokes that are broken, and shows the pictures.",

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from minidiff import data, generator
 from minidiff.checks.records import Case, Exercise, Explanation, Question, Wrong, WrongValue
+from minidiff.checks.views import UNSEEN
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Measuring quality"
-UNSEEN = "not seen in public yet"
 
 
 def double(*rows: tuple[float, ...]) -> Tensor:
@@ -77,14 +77,15 @@ ENERGY_DISTANCE = Exercise(
     name="energy_distance",
     stub='''
 def energy_distance(x, y):
-    """The energy distance of two clouds, one number. x: (n, d); y: (m, d). Every pair counts, itself included."""
+    """The energy distance of two clouds, one number. x: (n, d); y: (m, d). All n² and m² pairs count, also i = j."""
     ...  # your code
 ''',
     solution=energy_distance,
     alternative=energy_distance_by_sums,
     why=(
         "Three tables of distances, three means. Because every pair counts, the result is never negative, and it is 0 "
-        "only\nfor two equal sets. The price is a floor above 0, which section 2 computes."
+        "only\n"
+        "for two equal sets. The price is a floor above 0, which section 2 computes."
     ),
     truth=energy_truth,
     cases=energy_cases,
@@ -98,8 +99,8 @@ def energy_distance(x, y):
             "a point with itself left out",
             lambda across, xx, yy: 2 * across.mean() - of_others(xx) - of_others(yy),
             "You leave out the pairs of a point with itself, or divide by n (n - 1). Then two sets from one "
-            "distribution "
-            "score 0 on average, and many of these scores are negative. The formula above counts all n² pairs.",
+            "distribution score 0 on average, and many of these scores are negative. The formula above counts all n² "
+            "pairs.",
             "the other way round in shogun-toolbox/shogun#5133, google-research#1926, TorchDrift#9",
         ),
         energy_wrong(
@@ -224,16 +225,17 @@ FRECHET = Exercise(
     name="frechet",
     stub='''
 def frechet(x, y):
-    """Equation (2) with the means and covariances of two sets of points, one number. x: (n, d); y: (m, d)."""
+    """Equation (2), one number. x: (n, d); y: (m, d). Covariances are divided by n - 1 and m - 1, as `cov` does."""
     ...  # your code
 ''',
     solution=frechet,
     alternative=frechet_by_the_product,
     why=(
         "The root of a symmetric matrix has the same eigenvectors and the roots of the eigenvalues. The trace of a "
-        "root "
-        "is\nthe sum of the roots of the eigenvalues, so the second root need not be built. Rounding may make an "
-        "eigenvalue\nslightly negative, hence the clamp."
+        "root is\n"
+        "the sum of the roots of the eigenvalues, so the second root need not be built. Rounding may make an "
+        "eigenvalue\n"
+        "slightly negative, hence the clamp."
     ),
     truth=frechet_truth,
     cases=frechet_cases,
@@ -241,8 +243,8 @@ def frechet(x, y):
         "`x.T.cov()` is the covariance, (d, d): torch takes rows for variables, so the points must be transposed.",
         "`values, vectors = torch.linalg.eigh(A)` gives A = vectors diag(values) vectors^T. Its root has the roots of "
         "the values.",
-        "The trace of a root is the sum of the roots of the eigenvalues: "
-        "`torch.linalg.eigvalsh(root @ B @ root).clamp(min=0).sqrt().sum()`.",
+        "The trace of a root is the sum of the roots of the eigenvalues: `torch.linalg.eigvalsh(root @ B @ "
+        "root).clamp(min=0).sqrt().sum()`.",
     ),
     wrong=(
         frechet_wrong(
@@ -264,14 +266,13 @@ def frechet(x, y):
                 shift @ shift + a.trace() + b.trace() - 2 * torch.linalg.eigvalsh(a @ b).clamp(min=0).sqrt().sum()
             ),
             "A B is not symmetric, and `eigvalsh` reads one half of it only. Take A^(1/2) B A^(1/2), which is "
-            "symmetric "
-            "and has the same eigenvalues.",
+            "symmetric and has the same eigenvalues.",
             "toshas/torch-fidelity#46",
         ),
         frechet_wrong(
             "product of the roots",
             lambda shift, a, b, cross: shift @ shift + a.trace() + b.trace() - 2 * (root_of(a) @ root_of(b)).trace(),
-            "You take the trace of A^(1/2) B^(1/2). It equals that of the formula only where A B = B A.",
+            "You take the trace of A^(1/2) B^(1/2). It equals the trace of the formula only where A B = B A.",
         ),
         frechet_wrong(
             "2 missing",
@@ -386,15 +387,18 @@ PRECISION_RECALL = Exercise(
     name="precision_recall",
     stub='''
 def precision_recall(x, y, k):
-    """Precision and recall, two numbers. x: (n, d), samples; y: (m, d), real. Balls reach the k-th neighbour."""
+    """Precision and recall, two numbers. x: (n, d), samples; y: (m, d), real.
+
+    Each ball reaches the k-th nearest other point of its own set.
+    """
     ...  # your code
 ''',
     solution=precision_recall,
     alternative=precision_recall_by_one_function,
     why=(
         "Both ask the same question with the roles exchanged: which fraction of one set lies in the balls of the "
-        "other? "
-        "In\nthe sorted row of a point the first distance is 0, to itself, so place k is the k-th neighbour."
+        "other? In\n"
+        "the sorted row of a point the first distance is 0, to itself, so place k is the k-th neighbour."
     ),
     truth=precision_recall_truth,
     cases=precision_cases,
@@ -428,9 +432,8 @@ def precision_recall(x, y, k):
         Wrong(
             "radii across",
             radii_of_the_other_set,
-            "Your balls reach the k-th nearest point of the *other* set. Then every ball holds k points of the "
-            "other set "
-            "by construction. The radius of a real point comes from the real points alone.",
+            "Your balls reach the k-th nearest point of the *other* set. Then every ball holds k points of the other "
+            "set by construction. The radius of a real point comes from the real points alone.",
             UNSEEN,
         ),
         precision_wrong(
@@ -442,6 +445,11 @@ def precision_recall(x, y, k):
             "pairs counted",
             lambda across, rx, ry: (across <= ry, across <= rx[:, None]),
             "You count pairs of a point and a ball. Count points: a point that lies in several balls counts once.",
+        ),
+        precision_wrong(
+            "numbers of points",
+            lambda across, rx, ry: (len(rx) * (across <= ry).any(dim=1), len(ry) * (across <= rx[:, None]).any(dim=0)),
+            "Those are numbers of points. Divide each by the size of its own set.",
         ),
         precision_wrong(
             "the wrong axis",
@@ -505,7 +513,8 @@ def nearer_to_training(x, train, test):
     alternative=nearer_in_the_pool,
     why=(
         "If the model has not seen either set, chance decides which one holds the nearest point, and the fraction is "
-        "1/2,\nhowever good or bad the model is."
+        "1/2,\n"
+        "however good or bad the model is."
     ),
     truth=nearer_truth,
     cases=nearer_cases,
@@ -538,6 +547,11 @@ def nearer_to_training(x, train, test):
             "That is a number of samples. Divide by how many there are.",
         ),
         nearer_wrong(
+            "per cent",
+            lambda a, b: 100 * (a.min(dim=1).values < b.min(dim=1).values).double().mean(),
+            "That is in per cent. Give the fraction, between 0 and 1.",
+        ),
+        nearer_wrong(
             "means compared",
             lambda a, b: (a.min(dim=1).values.mean() < b.min(dim=1).values.mean()).double(),
             "You compare one mean with another, so your answer is 0 or 1. Compare sample by sample.",
@@ -550,7 +564,7 @@ def nearer_to_training(x, train, test):
         nearer_wrong(
             "the farthest point",
             lambda a, b: (a.max(dim=1).values < b.max(dim=1).values).double().mean(),
-            "You compare the farthest points. A copy shows in its nearest one.",
+            "You compare the farthest points. A copy is recognised by its nearest training point.",
         ),
     ),
 )
@@ -574,8 +588,10 @@ REPORTED = Question(
     solution=ratio_with_a_floor_of_halves,
     why=(
         "Half against half are 1,000 points against 1,000, so the floor is twice that of 2,000 against 2,000. Half of "
-        "1.8\nis 0.9: the model seems perfect. The floor must be made of as many points as the value. With 2,000 real "
-        "points\nthe honest way is to judge 1,000 samples against 1,000 of them."
+        "1.8\n"
+        "is 0.9: the model seems perfect. The floor must be made of as many points as the value. With 2,000 real "
+        "points\n"
+        "the honest way is to judge 1,000 samples against 1,000 of them."
     ),
     wrong=(
         WrongValue(
@@ -637,8 +653,9 @@ ENOUGH = Question(
     solution=points_for_three_floors,
     why=(
         "The value of n points is the floor, 2 Delta / n, plus the distance of the two distributions, which does not "
-        "depend\non n. It reaches 3 floors where that distance is 2 floors. The distance goes with the square of the "
-        "lost\nweight (notebook 30): for a blob of weight 1/80 it would take a hundred times as many points."
+        "depend\n"
+        "on n. It reaches 3 floors where that distance is 2 floors. The distance goes with the square of the lost\n"
+        "weight (notebook 30): for a blob of weight 1/80 it would take a hundred times as many points."
     ),
     wrong=(
         WrongValue(
@@ -657,8 +674,7 @@ ENOUGH = Question(
             "a few points a blob",
             (5, 60),
             "A blob that gets no points shows at so few points to the eye, but the energy distance goes with the "
-            "square of "
-            "the lost weight, 1/64.",
+            "square of the lost weight, 1/64.",
             UNSEEN,
         ),
         WrongValue(
@@ -683,7 +699,7 @@ ENOUGH = Question(
 
 def noise_that_hides_copies():
     ring = data.eight_gaussians().to(torch.float64)
-    levels = torch.logspace(-3, -0.5, 60, dtype=torch.float64)
+    levels = torch.logspace(-2.5, -1, 25, dtype=torch.float64)
     fractions = torch.zeros(len(levels), dtype=torch.float64)
     for run in range(2):
         train, test = (ring.sample(1000, generator(11, 210, run, i))[0] for i in range(2))
@@ -700,16 +716,22 @@ DISGUISE = Question(
     solution=noise_that_hides_copies,
     why=(
         "The copies hide as soon as the noise is larger than the gaps between the training points. But it is much "
-        "smaller "
-        "than\nthe blobs, of standard deviation 0.1, so the model has still learned nothing. In many dimensions the "
-        "gaps "
-        "are\nwide, so this disguise is much harder for images."
+        "smaller than\n"
+        "the blobs, of standard deviation 0.1, so the model has still learned nothing. In many dimensions the gaps "
+        "are\n"
+        "wide, so this disguise is much harder for images."
     ),
     wrong=(
         WrongValue(
             "the width of a blob",
             (0.08, 0.12),
             "At 0.1, the width of a blob, the fraction is at 1/2 already. It falls to 0.6 much earlier.",
+            UNSEEN,
+        ),
+        WrongValue(
+            "too much noise",
+            (0.04, 0.078),
+            "At such noise the fraction has fallen below 0.6 already. Less is enough.",
             UNSEEN,
         ),
         WrongValue(
@@ -749,14 +771,12 @@ REFEREE = Explanation(
     model=(
         "The two numbers have different biases. The bias falls as 1/n and grows with the square of the number of "
         "features, so at 10,000 samples it may be larger than the whole difference, and the older model may be the "
-        "better one. Even at equal n the bias depends on the model: one with too little variety has less of it. So "
-        "I ask "
-        "for the floor, which is the score of real images at the same n, for values at several n or extrapolated in "
-        "1/n, "
-        "and for the scatter over several runs. Then I ask which features were used and whether both papers used the "
-        "same ones. A Fréchet distance sees mean and covariance only, so I ask for precision and recall beside it. And "
-        "I ask for a comparison with held-out images, because a model that copies its training set would score better "
-        "than any other."
+        "better one. Even at equal n the bias depends on the model: one with too little variety has less of it. So I "
+        "ask for the floor, which is the score of real images at the same n, for values at several n or extrapolated "
+        "in 1/n, and for the scatter over several runs. Then I ask which features were used and whether both papers "
+        "used the same ones. A Fréchet distance sees mean and covariance only, so I ask for precision and recall "
+        "beside it. And I ask for a comparison with held-out images, because a model that copies its training set "
+        "would score better than any other."
     ),
     look_for=(
         "Different numbers of samples have different biases, and the direction of the error is said.",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from minidiff import data, exact, generator, metrics, samplers, schedules
 from minidiff.checks.records import RNG, Case, Exercise, Explanation, Question, Wrong, WrongValue
+from minidiff.checks.views import UNSEEN, moments_of, normal
 
 __all__ = ["EXERCISES", "TITLE"]
 
@@ -138,9 +139,9 @@ def ddim_step(denoise, path, x, t, s):
     solution=ddim_step,
     alternative=ddim_step_in_u,
     why=(
-        "The denoiser says which data are in x, and what is left of x is the noise in it. The step mixes both anew,\n"
-        "in the proportions of the lower noise level. At s = 0 no noise is in the mixture, so the step ends on\n"
-        "x0_hat."
+        "The denoiser estimates the data in x, and what is left of x is the noise in it. The step mixes both again, "
+        "in\n"
+        "the proportions of the lower noise level. At s = 0 the weight of the noise is 0, so the step ends on x0_hat."
     ),
     truth=ddim_truth,
     cases=one_step_cases,
@@ -160,7 +161,7 @@ def ddim_step(denoise, path, x, t, s):
             "nothing moves",
             with_weights(lambda path, t, s: path.alpha(t), lambda path, t, s: path.sigma(t)),
             "You mix with alpha and sigma at t, so x comes out as it went in. The new weights are those at s.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "alpha_bar without its root",
@@ -172,7 +173,7 @@ def ddim_step(denoise, path, x, t, s):
         Wrong(
             "one step of the table",
             lambda denoise, path, x, t, s: ddim_truth(denoise, path, x, t, t - 0.001),
-            "You go from t to t - 1/1000, one step of DDPM's table, whatever s is. With few steps the next time is s.",
+            "You go from t to t - 1/1000, one step of DDPM's table, whatever s is. The step should end at s.",
             "Kitsunetic/SDF-Diffusion#5",
         ),
         Wrong(
@@ -188,7 +189,7 @@ def ddim_step(denoise, path, x, t, s):
                 path.alpha(s) * denoise(x, s) + path.sigma(s) * split(path, x, denoise(x, s), t)
             ),
             "You evaluate the denoiser at s. But x still has the noise of t, so the denoiser must be told t.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the mean of ancestral sampling",
@@ -207,33 +208,40 @@ def ddim_step(denoise, path, x, t, s):
         Wrong(
             "the sign of the noise",
             with_weights(lambda path, t, s: path.alpha(s), lambda path, t, s: -path.sigma(s)),
-            "The sign of the noise is turned around. The noise in x stays where it is, and there is only less of it.",
-            "not seen in public yet: the score has this sign",
+            "The noise has the wrong sign in your result. The step keeps the noise that is in x, only with a smaller "
+            "weight.",
+            f"{UNSEEN}: the score has this sign",
         ),
         Wrong(
             "x0_hat taken for the noise",
             as_noise,
-            "You treat the answer of the denoiser as the noise. Many networks predict noise, but `denoise` returns "
-            "the estimate of the data.",
-            "not seen in public yet",
+            "You take what the denoiser returns for the noise. Many networks predict noise, but `denoise` returns the "
+            "estimate of the data.",
+            UNSEEN,
         ),
         Wrong(
             "the noise read off with alpha_s",
             noise_with_alpha_s,
             "You subtract alpha_s x0_hat from x to find the noise. In x the data have the weight alpha_t.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "only where the variance is 1",
             on_the_sphere_only,
             "You take sqrt(1 - alpha²) for sigma. That holds on `vp_linear`, but not on every path: take `path.sigma`.",
-            "not seen in public yet: the paper's form",
+            f"{UNSEEN}: the paper's form",
+        ),
+        Wrong(
+            "x in place of its estimate",
+            lambda denoise, path, x, t, s: path.alpha(s) * x + path.sigma(s) * split(path, x, denoise(x, t), t),
+            "You multiply x itself by alpha_s. The weight alpha_s belongs to the estimate of the data, x0_hat.",
+            UNSEEN,
         ),
         Wrong(
             "the noise keeps its size",
             with_weights(lambda path, t, s: path.alpha(s), lambda path, t, s: path.sigma(t)),
             "You change the weight of the data but not that of the noise. At s the noise has the weight sigma_s.",
-            "not seen in public yet",
+            UNSEEN,
         ),
     ),
 )
@@ -302,13 +310,13 @@ def karras_levels(n, u_max, u_min, rho):
             lambda n, u_max, u_min, rho: karras_truth(n, u_max, u_min, 1 / rho),
             "Your rho is upside down: the levels are even in u^rho, and crowd near u_max. Even in u^(1/rho) crowds "
             "them where the noise is small.",
-            "not seen in public yet: catalogue of the course",
+            UNSEEN,
         ),
         Wrong(
             "even in u",
             lambda n, u_max, u_min, rho: karras_truth(n, u_max, u_min, 1.0),
             "Your levels are even in u itself, so nearly all of them have far more noise than data. Spread u^(1/rho).",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "even in ln u",
@@ -316,13 +324,13 @@ def karras_levels(n, u_max, u_min, rho):
                 torch.logspace(math.log10(u_max), math.log10(u_min), n, dtype=torch.float64)
             ),
             "Your levels are even in ln u. That is a good grid too, but it is the limit of a very large rho.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "no 0 at the end",
             lambda n, u_max, u_min, rho: karras_truth(n, u_max, u_min, rho)[:-1],
             "The 0 at the end is missing, so the samples keep noise of the size u_min.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "one gap too many",
@@ -335,19 +343,19 @@ def karras_levels(n, u_max, u_min, rho):
             "one level too many",
             lambda n, u_max, u_min, rho: karras_truth(n + 1, u_max, u_min, rho),
             "You make n + 1 levels and then 0, which are n + 1 steps. A budget of n steps has n levels before the 0.",
-            "off by one",
+            UNSEEN,
         ),
         Wrong(
             "even down to 0",
             lambda n, u_max, u_min, rho: torch.linspace(u_max ** (1 / rho), 0.0, n + 1, dtype=torch.float64) ** rho,
             "You spread u^(1/rho) evenly down to 0 and leave u_min out. The n-th level must be u_min.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "rising",
             lambda n, u_max, u_min, rho: karras_truth(n, u_max, u_min, rho).flip(0),
             "Your levels rise. A sampler starts from noise, so the first one is u_max and the last one 0.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "a smallest level of its own",
@@ -361,7 +369,7 @@ def karras_levels(n, u_max, u_min, rho):
                 torch.linspace(u_max ** (1 / rho), u_min ** (1 / rho), n, dtype=torch.float64)
             ),
             "You return u^(1/rho). Raise it to the power rho to get u.",
-            "not seen in public yet",
+            UNSEEN,
         ),
     ),
 )
@@ -474,10 +482,9 @@ def heun_step(denoise, path, x, t, s):
     solution=heun_step,
     alternative=heun_step_of_means,
     why=(
-        "Euler's step is a first guess of where the step ends. The estimates are made again there, at the new x and "
-        "with\n"
-        "the new time, and the step is made anew, from the old x, with the mean of both moves. At sigma = 0 no noise\n"
-        "can be estimated, so the guess stands."
+        "Euler's step is a first guess of where the step ends. The estimates are made again there, at the new x and\n"
+        "the new time. Then the step is made once more, from the old x, with the mean of both moves. At sigma = 0 the\n"
+        "noise cannot be computed, so Euler's step is used alone."
     ),
     truth=heun_truth,
     cases=one_step_cases,
@@ -504,43 +511,43 @@ def heun_step(denoise, path, x, t, s):
             "corrects at sigma 0",
             heun_with(at_the_end, corrects_last=True),
             "At s = 0 you estimate the noise and divide by sigma = 0. On the last step Euler's step stands alone.",
-            "catalogue of the course, 10 N2",
+            UNSEEN,
         ),
         Wrong(
             "only the end counts",
             heun_with(at_the_end, lambda x, m1, m2: x + m2),
             "You make the step with the estimates at the end alone. That is of order 1 again. Take the mean of both.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "starts from where Euler ended",
             heun_with(at_the_end, lambda x, m1, m2: x + m1 + (m1 + m2) / 2),
             "You add the mean move to the point where Euler's step ended. Heun's step begins at the old x.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the second evaluation is told t",
             heun_with(told_t),
             "You evaluate the denoiser at the new point, but tell it the old time t. The new point has the noise of s.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the old x at the new time",
             heun_with(old_x),
             "You make the second estimate at the old x. It belongs to the point where Euler's step ends.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "only Euler's step",
             ddim_truth,
             "This is Euler's step, of order 1. Heun's method evaluates once more, where it ends.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "only x0_hat is averaged",
             heun_with(only_data_averaged),
             "You take the mean of the two x0_hat, but keep the first eps_hat. Average both estimates.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the midpoint method",
@@ -553,7 +560,7 @@ def heun_step(denoise, path, x, t, s):
             "steps in sigma / alpha",
             heun_in_u,
             "This is Heun's method for x / alpha in steps of sigma / alpha, as EDM has it. It is of order 2 too. Here "
-            "the step is asked for in alpha and sigma, which also works where alpha is 0.",
+            "the step is asked for in alpha and sigma, which also works where alpha is 0 (there u is infinite).",
             "crowsonkb/k-diffusion and diffusers do so",
         ),
     ),
@@ -660,7 +667,7 @@ def adams_bashforth(denoise, path, x, times):
     solution=adams_bashforth,
     alternative=adams_bashforth_from_lists,
     why=(
-        "The slope eps_hat is drawn on as a straight line in u, through the last two, and the line is integrated over\n"
+        "A straight line in u through the last two eps_hat extrapolates the slope, and this line is integrated over\n"
         "the step. Its mean over the step lies half a step ahead, which is the factor 1/2. The first step has nothing\n"
         "to remember. The memory keeps the estimate itself, not the extrapolated one."
     ),
@@ -676,7 +683,9 @@ def adams_bashforth(denoise, path, x, times):
         Wrong(
             "the ratio upside down",
             remembering(upside_down),
-            "Your ratio of steps is upside down. The line is drawn ahead by the new step, so that one stands above.",
+            "Your ratio of steps is upside down. The size of the new step belongs in the numerator, because the line "
+            "is "
+            "drawn on over the new step.",
             "crowsonkb/k-diffusion#56",
         ),
         Wrong(
@@ -684,61 +693,62 @@ def adams_bashforth(denoise, path, x, times):
             remembering(lambda u, times, path, i: 0.0),
             "Your result is DDIM's: the memory adds nothing. If you store the new estimate before you use the old one, "
             "the difference is always 0.",
-            "catalogue of the course, 10 E1",
+            UNSEEN,
         ),
         Wrong(
             "no first step",
             remembering(lambda u, times, path, i: right_share(u, times, path, i) if i else 0.5, start=torch.zeros_like),
             "Your memory begins with 0, so the first step extrapolates from an estimate that nobody made. The first "
             "step is Euler's.",
-            "catalogue of the course, 10 E1",
+            UNSEEN,
         ),
         Wrong(
             "equal steps",
             remembering(lambda u, times, path, i: 0.5 if i else 0.0),
             "You take 3/2 and -1/2, which is right where all steps in u are equal. Here they are not: the half is "
             "multiplied by the new step over the old one.",
-            "not seen in public yet: the textbook's form",
+            f"{UNSEEN}: the textbook's form",
         ),
         Wrong(
             "the half is missing",
             remembering(lambda u, times, path, i: 2 * right_share(u, times, path, i)),
-            "Your line is drawn on to the end of the step. The mean slope of the step is found at its middle: half as "
-            "far.",
-            "not seen in public yet",
+            "You extrapolate to the end of the step. The mean slope of the step is the slope at its middle, half as "
+            "far "
+            "ahead.",
+            UNSEEN,
         ),
         Wrong(
             "the sign of the difference",
             remembering(lambda u, times, path, i: -right_share(u, times, path, i)),
             "You draw the line backwards, towards the old estimate. It must go on in the direction in which the "
             "estimates changed: the new one minus the old one.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the ratio in log-SNR",
             remembering(in_log_snr),
             "Your ratio is that of steps in the log-SNR, as in 2M. This method steps in u, so its line is straight "
             "in u.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the ratio in t",
             remembering(in_time),
             "Your ratio is that of steps in t. Time only sets the pace: take the steps in u.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "remembers the extrapolated slope",
             remembering(right_share, keeps=lambda eps, slope: slope),
             "You store the extrapolated slope. Then the next step extrapolates from an extrapolation. Store eps_hat "
             "as the denoiser gave it.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "still divided by alpha",
             remembering(right_share, back=False),
             "You return x / alpha. Multiply by alpha at the last time.",
-            "not seen in public yet",
+            UNSEEN,
         ),
     ),
 )
@@ -782,9 +792,9 @@ def timesteps(n, T):
     solution=timesteps,
     alternative=timesteps_one_by_one,
     why=(
-        "n steps have n + 1 ends. The first is T, because that is where pure noise lives, and the last is 0, the "
-        "data.\n"
-        "Round only at the end, so that no error adds up."
+        "n steps have n + 1 ends. The first is T, where x is pure noise, and the last is 0, the data. Round only at "
+        "the\n"
+        "end, so that no error adds up."
     ),
     truth=timesteps_truth,
     cases=timestep_cases,
@@ -818,13 +828,13 @@ def timesteps(n, T):
             "cut off",
             lambda n, T: torch.tensor([T * left // n for left in range(n, -1, -1)]),
             "You cut off the digits after the point. Round to the nearest whole number.",
-            "not seen in public yet: `.long()` cuts off",
+            f"{UNSEEN}: `.long()` cuts off",
         ),
         Wrong(
             "rising",
             lambda n, T: timesteps_truth(n, T).flip(0),
             "Your steps rise. A sampler goes from noise, k = T, down to the data, k = 0.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "counted as in diffusers",
@@ -875,28 +885,18 @@ def churn_cases(g):
 
 
 def churn_numbers(out, x, u, strength, n):
-    rest = out - x
-    numbers = {
-        "the mean of the result": out,
-        "the mean of the result times x": out * x,
-        "the variance of what is added": rest**2,
-        "the fourth moment of what is added": rest**4,
-        "the variance within one call": rest.var(dim=1),
-    }
-    if x.shape[1] > 1:
-        numbers["the mean product of what is added on both axes"] = rest[..., :1] * rest[..., 1:]
-    return {name: value.flatten(1).mean(dim=1) for name, value in numbers.items()}
+    return moments_of(out, x, x)
 
 
 LARGEST = math.sqrt(2) - 1
 
 
-def churned(spread, gamma=lambda strength, n: min(strength / n, LARGEST), shrink=lambda gamma: 1.0, noise=normals):
+def churned(spread, gamma=lambda strength, n: min(strength / n, LARGEST), shrink=lambda gamma: 1.0, noise=normal):
     """Churn with parts exchanged: spread(u, gamma) is what the noise is multiplied by."""
 
     def answer(x, u, strength, n, g):
         found = gamma(strength, n)
-        return shrink(found) * x + spread(u, found) * noise(g, *x.shape)
+        return shrink(found) * x + spread(u, found) * noise(x, g)
 
     return answer
 
@@ -928,7 +928,7 @@ def churn(x, u, strength, n, g):
     calls=250,
     hints=(
         "Begin with gamma: `min` of two numbers.",
-        "There is noise of variance u² in x already. Which variance is missing to ((1 + gamma) u)²?",
+        "There is noise of variance u² in x already. How much variance has to be added to get ((1 + gamma) u)²?",
         "Multiply standard normal noise by the root of that variance.",
     ),
     wrong=(
@@ -942,28 +942,28 @@ def churn(x, u, strength, n, g):
             "no cap",
             churned(right_spread, gamma=lambda strength, n: strength / n),
             "You forgot the cap: gamma is at most sqrt(2) - 1.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "always the cap",
             churned(right_spread, gamma=lambda strength, n: LARGEST),
             "Your gamma is always sqrt(2) - 1, its largest value. Divide the strength by n before you compare: each "
             "of the n steps gets its part.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the whole new noise on top",
             churned(lambda u, gamma: (1 + gamma) * u),
             "You add noise of the whole new size. There is noise in x already: add only what is missing, the root of "
             "the difference of the variances.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "the difference of the standard deviations",
             churned(lambda u, gamma: gamma * u),
             "You multiply the noise by the difference of the standard deviations. Variances add up, not standard "
             "deviations: take the root of the difference of the squares.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "variance for standard deviation",
@@ -976,25 +976,25 @@ def churn(x, u, strength, n, g):
             "x grows too",
             churned(right_spread, shrink=lambda gamma: 1 + gamma),
             "You multiply x by 1 + gamma. That would stretch the data in it too. Only noise is added.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         Wrong(
             "x shrinks",
             churned(right_spread, shrink=lambda gamma: 1 / (1 + gamma)),
             "You shrink x. On a path with alpha = 1 the weight of the data stays 1, and only noise is added.",
-            "not seen in public yet: right for variance-preserving paths",
+            f"{UNSEEN}: right for variance-preserving paths",
         ),
         Wrong(
             "uniform noise",
-            churned(right_spread, noise=lambda g, *shape: torch.rand(*shape, generator=g, dtype=torch.float64)),
+            churned(right_spread, noise=lambda x, g: torch.rand(x.shape, generator=g, dtype=x.dtype)),
             "Your noise is uniform on [0, 1): `torch.rand` for `torch.randn`.",
             "notebook 07, section 3",
         ),
         Wrong(
             "one noise for all points",
-            churned(right_spread, noise=lambda g, *shape: normals(g, 1, *shape[1:])),
+            churned(right_spread, noise=lambda x, g: normal(x[:1], g)),
             "All points of a call get the same noise. Draw noise of the shape of x.",
-            "not seen in public yet",
+            UNSEEN,
         ),
     ),
 )
@@ -1028,7 +1028,7 @@ WHERE_TO_CHURN = Question(
     right="below",
     solution=where_to_churn,
     why=(
-        "Below u = 1 this denoiser is right, so there going up and down again moves the points towards the right\n"
+        "Below u = 1 this denoiser is right. Going up and down there moves the points towards the right\n"
         "weights. Above, it is wrong, and the same motion settles them in the wrong weights that it believes in."
     ),
     choices=("below", "above", "both alike"),
@@ -1044,14 +1044,14 @@ WHERE_TO_CHURN = Question(
             "above",
             "There the denoiser is wrong, and churn follows the denoiser: it settles the points in the wrong weights. "
             "Churn mends what went wrong at higher noise, and only where the denoiser is right.",
-            "not seen in public yet",
+            UNSEEN,
         ),
         WrongValue(
             "it is the same noise",
             "both alike",
             "The amount of noise is not what counts. After each kick the points follow the denoiser at that level, and "
             "the two ranges differ in whether it is right. Run both.",
-            "not seen in public yet",
+            UNSEEN,
         ),
     ),
 )
@@ -1064,7 +1064,7 @@ ONE_STEP = Explanation(
     name="one step",
     task="What are the samples of DDIM with a single step, from t = 1 to 0, and when would that be right?",
     model=(
-        "The step ends on x0_hat = E[x0 | x_1]. At t = 1 the point x_1 is almost pure noise and says hardly anything "
+        "The step ends on x0_hat = E[x0 | x_1]. At t = 1 the point x_1 is almost pure noise and tells hardly anything "
         "about x0, so every sample lies close to the mean of the data. Euler's method keeps x0_hat for the whole step, "
         "so it is exact only if x0_hat does not change along the path. That holds for data at a single point."
     ),
@@ -1075,7 +1075,7 @@ ONE_STEP = Explanation(
     ),
     hints=(
         "Put s = 0 into equation (3).",
-        "What does a point of almost pure noise say about the data behind it?",
+        "How much information about the data is left in a point of almost pure noise?",
         "What does a step of Euler's method assume about x0_hat? For which data is it true?",
     ),
 )

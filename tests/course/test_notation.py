@@ -406,7 +406,7 @@ def test_noise_over_signal():
 @row(
     "noise of one step; of the jump",
     r"$z$; $\varepsilon$",
-    papers=(r"no letter; $\epsilon$", "$z$; $z$", r"–; $n/\sigma$", "–; $x_0$", r"$z_t$; $\epsilon$"),
+    papers=(r"no letter; $\epsilon$", "$z$; $z$", r"–; $n/\sigma$", "–; $x_0$", r"$z$; $\epsilon$"),
     libraries=("`variance_noise`; `noise`", "`randn_like(x)`; `noise`"),
 )
 def test_noise(make_generator):
@@ -764,7 +764,13 @@ def ddpm_step(variance_type, output, k, x, make_generator):
 @row(
     "mean of the posterior",
     r"$\tilde\mu$, `path.posterior`",
-    papers=(r"$\tilde\mu_t(x_t, x_0)$", r"VE: $x_i + (\sigma_i^2 - \sigma_{i-1}^2)\,s_\theta$", "–", "–", "–"),
+    papers=(
+        r"$\tilde\mu_t(x_t, x_0)$",
+        r"VE: $x_i + (\sigma_i^2 - \sigma_{i-1}^2)\,s_\theta$",
+        "–",
+        "–",
+        r"$\frac{\sigma_t}{\sigma_s} e^{-h} x_s + \alpha_t (1 - e^{-2h})\,x_\theta$",
+    ),
     libraries=("`DDPMScheduler.step(...)`, less its noise", "`x + to_d(...) * (sigma_down - sigma_from)`"),
 )
 def test_mean_of_the_posterior(make_generator):
@@ -784,12 +790,22 @@ def test_mean_of_the_posterior(make_generator):
     found = truth(VE, t, make_generator)
     added = song_ve_sigma(t) ** 2 - song_ve_sigma(s) ** 2
     equal(VE.posterior(found.x, found.x0, t, s)[0], found.x + added * found.score)
+    s, t = number(0.6), number(0.55)  # of Lu et al.: from s down to t
+    found, h = truth(VP, s, make_generator), lu_lambda(t) - lu_lambda(s)
+    mean = lu_sigma(t) / lu_sigma(s) * torch.exp(-h) * found.x + lu_alpha(t) * (1 - torch.exp(-2 * h)) * found.x0
+    equal(VP.posterior(found.x, found.x0, s, t)[0], mean)
 
 
 @row(
     "variance of the posterior",
     r"$\tilde\sigma^2$, `posterior_variance`",
-    papers=(r"$\tilde\beta_t$", r"VE: $\sigma_{i-1}^2(\sigma_i^2 - \sigma_{i-1}^2)/\sigma_i^2$", "–", "–", "–"),
+    papers=(
+        r"$\tilde\beta_t$",
+        r"VE: $\sigma_{i-1}^2(\sigma_i^2 - \sigma_{i-1}^2)/\sigma_i^2$",
+        "–",
+        "–",
+        r"$\sigma_t^2 (1 - e^{-2h})$",
+    ),
     libraries=('`variance_type="fixed_small"`', "`sigma_up**2`"),
 )
 def test_variance_of_the_posterior(make_generator):
@@ -799,6 +815,8 @@ def test_variance_of_the_posterior(make_generator):
     equal(ours / DDPM.alpha(BEFORE_K) ** 2, sigma_up**2)
     high, low = song_ve_sigma(TIMES), song_ve_sigma(TIMES - 0.04)
     equal(posterior_variance(VE, TIMES, TIMES - 0.04), low**2 * (high**2 - low**2) / high**2)
+    h = lu_lambda(TIMES - 0.04) - lu_lambda(TIMES)  # of Lu et al.
+    equal(posterior_variance(VP, TIMES, TIMES - 0.04), lu_sigma(TIMES - 0.04) ** 2 * (1 - torch.exp(-2 * h)))
     for k, variance in zip(K.tolist(), ours, strict=True):
         zero = torch.zeros(5, 2)
         theirs, noise = ddpm_step("fixed_small", zero, k, zero, make_generator)

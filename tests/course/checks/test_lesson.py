@@ -1,6 +1,7 @@
 """What a notebook calls: check, hint, solution, picture and predict print what they should, and raise nothing."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
 
-from minidiff.checks import asking, check, hint, picture, predict, solution
+from minidiff.checks import asking, check, hint, judging, picture, pictures, predict, solution
+from minidiff.checks.judging import reference as observed_reference
 from minidiff.checks.progress import read_progress
 from minidiff.checks.records import Explanation
 from tests.course.checks.notebooks import CHECKED, EXERCISES, MODULES, QUESTIONS, TASKS, marked, notebook_of
@@ -25,6 +27,23 @@ every_checked = pytest.mark.parametrize("exercise", marked(CHECKED))
 @pytest.fixture(autouse=True)
 def no_hints_yet(monkeypatch):
     monkeypatch.setattr(asking, "_shown", {})
+
+
+@functools.cache
+def truth_of(id, calls):
+    """What the truth does: the same for every answer, so that it is observed once."""
+    return observed_reference(asking.find(id), "", calls=calls)
+
+
+@pytest.fixture(autouse=True)
+def truths_observed_once(monkeypatch):
+    def reference(exercise, name, **how):
+        if name or set(how.values()) - {0, None, exercise.calls}:
+            return observed_reference(exercise, name, **how)
+        return truth_of(exercise.id, exercise.calls)
+
+    for module in (judging, pictures):
+        monkeypatch.setattr(module, "reference", reference)
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,7 @@ def variational_bound(
 
     With `forward_variance` (DDPM's beta), or on a grid even in log-SNR, the gap to log p closes as 1/T. With
     `posterior_variance` (beta tilde) on a grid even in t it never does: near t = 0 neighbouring steps keep their
-    SNR in the ratio (k + 1) / k, and the gap tends to Euler's gamma / 2 = 0.289 nats per dimension.
+    SNR in the ratio (k + 1) / k, and the gap tends to gamma_Euler / 2 = 0.289 nats per dimension.
 
     Raises ValueError for NaN in x0, for times that do not fall within [path.t_min, 1], and for a variance that is not
     positive.

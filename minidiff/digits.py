@@ -208,7 +208,7 @@ def load_digit_network() -> tuple[UNet, dict]:
 
 
 def load_labelled_digit_network() -> tuple[UNet, dict]:
-    """The shipped DDPM that knows which digit it draws, ready to use, and its card. Notebook 14."""
+    """The shipped DDPM that knows which digit it draws, ready to use, and its card. Notebooks 13, 14."""
     return load_network("mnist-ddpm-labels")
 
 
@@ -232,7 +232,7 @@ def sample_labelled_digits(
 ) -> Tensor:
     """Draw one image for each label of y, (n,), by classifier-free guidance at weight w. Notebooks 13 and 14.
 
-    w = 1 is plain conditional sampling and asks the network once a step; any other w asks twice. sampler: a loop of
+    w = 1 is plain conditional sampling and evaluates the network once a step; any other w twice. sampler: a loop of
     `samplers` that takes a generator.
     """
 

@@ -209,7 +209,7 @@ def reverse_kernel(
 
 
 def posterior(mixture: GaussianMixture, matrix: Tensor, y: Tensor, std: float) -> GaussianMixture:
-    """The law of x0 once y = matrix x0 + std z is known, z ~ N(0, I): again a mixture (Bishop, equation 2.116).
+    """The density of x0 once y = matrix x0 + std z is known, z ~ N(0, I): again a mixture (Bishop, equation 2.116).
 
     matrix: (m, d). y: (m,). std > 0: a measurement without noise leaves no density; take a small one. Every inverse
     problem of notebook 15 is held against this. `mixture_denoiser` of it is the exact conditional denoiser.

@@ -1,7 +1,7 @@
 """An unconditional model put to use: what was x0, if y = A x0 + noise was measured? Taught in notebook 15.
 
 A linear measurement y = A x0 + std z, z ~ N(0, I), hides a part of x0: a mask, a blur, fewer pixels, or noise alone.
-Whoever knows the law of x0 knows the law of x0 given y, by Bayes' rule; `exact.posterior` has it for mixtures. All
+If p(x0) is known, so is p(x0 | y), by Bayes' rule; `exact.posterior` has it for mixtures. All
 methods here approximate it with nothing but an unconditional denoiser, each in its own way, none exactly:
 
     replacement, repaint   the part of x_s that was measured is put in place of what the sampler made of it
@@ -175,7 +175,7 @@ def from_matrix(matrix: Tensor, shape: tuple[int, ...], std: float = 0.0) -> Lin
 def replace(
     measurement: LinearMeasurement, path: GaussianPath, x: Tensor, y: Tensor, t: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Put what y says about x_t in place of what x, (B, *D), says (SDE, appendix I; DDRM, section 3). Notebook 15.
+    """Put what y tells about x_t in place of what x, (B, *D), tells (SDE, appendix I; DDRM, section 3). Notebook 15.
 
     A x_t is drawn from N(alpha y, sigma^2 A A^T - alpha^2 std^2 I) where that is a variance at all: the noise of y and
     what is added make the noise of A x_t. In the eigenbasis of A A^T it is a number for each direction: those in which
@@ -213,7 +213,7 @@ def replacement(
 ) -> Iterator[State]:
     """Inpainting by replacement (SDE, appendix I): `repaint` without going back up. Notebook 15.
 
-    It is biased: what is not measured never hears of what is, except through x_s, and more steps do not mend that.
+    It is biased: the unknown part learns of the known one only through x_s, and more steps do not mend that.
     """
     return repaint(denoise, path, measurement, y, x, times, repeats=1, generator=generator)
 
@@ -232,7 +232,7 @@ def repaint(
     """RePaint (Lugmayr et al., algorithm 1): each step down is made `repeats` times, with a step up in between.
 
     x, (B, *D), and times are those of `samplers.walk`; y: (B, *M), or (1, *M) for all. In going up and down the
-    parts that are measured and those that are not come to agree. Asks `repeats` times in each step, and once where
+    parts that are measured and those that are not come to agree. Evaluates `repeats` times a step, and once where
     nothing is replaced any more: going up there would only forget. Notebook 15.
     """
     _check(measurement, path, y, x, times)

@@ -121,9 +121,9 @@ def ode_log_likelihood(
 
     What the prior has wrong about p_1 stays in the answer: on vp_linear, where alpha(1) = 0.0066, less than 1e-4 nats a
     number for data of mean 0. A tabulated path will do, but its rates jump at every knot, and the solver loses 1e-2
-    nats there: ask a network along `vp_linear`, whatever path it was trained on, since all it knows is log-SNR.
+    nats there: evaluate a network along `vp_linear`, whatever path it was trained on, since all it knows is log-SNR.
 
-    The solver is scipy's RK45 with `tolerance` both relative and absolute, in float64. The denoiser is asked in the
+    The solver is scipy's RK45 with `tolerance` both relative and absolute, in float64. The denoiser is evaluated in the
     dtype of x: float64 for numbers to trust. `chunk` samples are one system: its error is controlled on average
     over them.
 

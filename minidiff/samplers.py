@@ -1,10 +1,10 @@
-"""From noise back to data: one step function and one loop for each sampler. Taught in notebooks 06 to 10.
+"""From noise back to data: one step function and one loop for each sampler. Notebooks 06, 08 to 10 and 29.
 
 A loop walks down `times`, (N + 1,), falling from at most 1 to at least `path.t_min`, and yields a State after
 every step, so that the caller may plot, measure or stop; `last` runs it to its end. `x` starts as
 `path.prior(shape, generator)`.
 
-All samplers ask one question, x0_hat = E[x0 | x_t], and split x with the answer: x = alpha(t) x0_hat + sigma(t)
+All samplers evaluate the denoiser, x0_hat = E[x0 | x_t], and split x with it: x = alpha(t) x0_hat + sigma(t)
 eps_hat. They differ in how they go on from there to a lower time s:
 
     ddim                 mix x0_hat and eps_hat again, with the weights alpha(s) and sigma(s)
@@ -24,7 +24,7 @@ sigma / alpha is infinite. Where alpha = 1 they are Karras' steps in sigma; on t
 steps in t. Euler's method becomes DDIM.
 
 The last step: where sigma(s) = 0 there is no noise left to shape, and every sampler makes the step of `ddim_step`,
-which ends on x0_hat itself. (`ancestral` does so by its own formula.) No denoiser is ever asked at sigma = 0.
+which ends on x0_hat itself. (`ancestral` does so by its own formula.) No denoiser is evaluated at sigma = 0.
 
 Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, algorithm 2; Song, Meng & Ermon 2021 (DDIM), arXiv 2010.02502; Song
 & Ermon 2019 (NCSN), arXiv 1907.05600, algorithm 1; Song et al. 2021 (SDE), arXiv 2011.13456; Karras et al. 2022 (EDM),
@@ -259,9 +259,9 @@ def euler(denoise: Denoiser, path: GaussianPath, x: Tensor, times: Tensor) -> It
 def heun_step(denoise: Denoiser, path: GaussianPath, x: Tensor, t: Tensor, s: Tensor) -> State:
     """One step of Heun's method along the ODE, from t down to s (EDM, algorithm 1). Taught in notebook 10.
 
-    x: (B, *D) at time t. t, s: (), s < t. Takes Euler's step, asks again where it ends, and goes the mean of both
-    ways. So it asks twice, but once on the last step to sigma = 0. Where alpha = 1 it is EDM's step in sigma; on other
-    paths EDM steps in sigma / alpha, which is of the same order, but is infinite where alpha = 0.
+    x: (B, *D) at time t. t, s: (), s < t. Takes Euler's step, evaluates again where it ends, and goes the mean of
+    both. So it evaluates twice, but once on the last step to sigma = 0. Where alpha = 1 it is EDM's step in sigma; on
+    other paths EDM steps in sigma / alpha, which is of the same order, but is infinite where alpha = 0.
     """
     if reaches_data(path, s):
         return ddim_step(denoise, path, x, t, s)
@@ -360,7 +360,7 @@ def dpmpp_2m(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[State]:
-    """DPM-Solver++(2M): second order for one question a step (DPM-Solver++, algorithm 2). Notebook 10.
+    """DPM-Solver++(2M): second order, one evaluation a step (DPM-Solver++, algorithm 2). Notebook 10.
 
     x, times and the errors are those of `walk`. Its first step, which has no memory, and its last, to sigma = 0,
     are DDIM's. eta = 0 draws nothing. With eta in (0, 1] and a generator it draws fresh noise as `ddim` does; eta = 1
@@ -507,7 +507,7 @@ def predictor_corrector_step(
     corrections: int = 1,
     generator: torch.Generator,
 ) -> State:
-    """One step of the predictor, from t down to s, then corrections at s (SDE, algorithms 1 to 5). Notebook 09.
+    """One step of the predictor, from t down to s, then corrections at s (SDE, algorithms 1 to 5). Notebook 29.
 
     x: (B, *D) at time t. t, s: (), s < t. The predictor is `ancestral_step`. The corrector is Langevin dynamics whose
     step d = 2 (snr |noise| / |score|)^2 is measured on the batch, as mean norms. (The paper's factor alpha_i, 1 on VE
@@ -535,9 +535,9 @@ def predictor_corrector(
     corrections: int = 1,
     generator: torch.Generator,
 ) -> Iterator[State]:
-    """Song's predictor-corrector sampler (SDE, algorithms 1 to 5; snr from appendix G). Taught in notebook 09.
+    """Song's predictor-corrector sampler (SDE, algorithms 1 to 5; snr from appendix G). Taught in notebook 29.
 
-    x, times and the errors are those of `walk`. Asks 1 + corrections times in each step.
+    x, times and the errors are those of `walk`. Evaluates the denoiser 1 + corrections times a step.
     """
     _check_amount("snr", snr)
     check_whole("corrections", corrections)

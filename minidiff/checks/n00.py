@@ -137,7 +137,7 @@ def blend(x0, eps, alpha, sigma):
             "1 - alpha for sigma",
             blended(first, lambda alpha, sigma: 1 - alpha),
             "You multiply the noise by 1 - alpha and never use sigma. The two factors need not add up to 1.",
-            "not seen in public yet: the path of rectified flow, notebook 16",
+            "not seen in public yet: the path of rectified flow",
         ),
         Wrong(
             "sigma from alpha",
@@ -350,7 +350,7 @@ def step_back(x_t, x0_hat, path, t, s):
             lambda x_t, x0_hat, path, t, s: x_t + (x0_hat - x_t) * (t - s) / t,
             "You walk a part of the straight line from x_t to the guess, in proportion to the time. That is right on "
             "the path alpha(t) = 1 - t, sigma(t) = t only.",
-            "not seen in public yet: the step of rectified flow, notebook 16",
+            "not seen in public yet: the step of rectified flow",
         ),
         Wrong(
             "sigma from alpha",

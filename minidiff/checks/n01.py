@@ -593,7 +593,7 @@ def unfair_coin(shape, g, right=0.55):
             "a coin of 0 and 1",
             lambda shape, g, right=0.55: (torch.rand(shape, generator=g) < right).float(),
             "Your coin shows 0 or 1, so nobody ever steps to the left. It has to be -1 or +1.",
-            "notebook 05, exercise 6",
+            "notebook 05, exercise 5.6",
         ),
         Wrong(
             "left and right exchanged",
@@ -893,7 +893,7 @@ def student(shape, g, degrees=3):
             "Cauchy's distribution",
             lambda shape, g, degrees=3: normal(shape, g) / normal(shape, g),
             "You return Cauchy's distribution. That is Student's with 1 degree of freedom.",
-            "notebook 05, exercise 9",
+            "notebook 05, exercise 5.9",
         ),
         Wrong(
             "the root of degrees twice",

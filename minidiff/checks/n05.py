@@ -964,7 +964,7 @@ def coin_step(x, beta, g):
             "the sign of torch.rand",
             lambda x, g: torch.sign(torch.rand(x.shape, generator=g)),
             "You take the sign of `torch.rand`, which is never negative. So your coin always shows +1.",
-            "notebook 05, exercise 2",
+            "notebook 05, exercise 5.6",
         ),
         coin_wrong("normal noise", normal, "Your noise is still normal: its fourth moment is 3. Toss coins instead."),
         coin_wrong(
@@ -1098,7 +1098,7 @@ def p_value_of_eight(n, g):
                 noisy_eight(n, g), torch.randn(n, 2, generator=g), generator=g, permutations=1
             ),
             "Your p-value is always 1/2 or 1: the test has tried one permutation only. Leave it at 200.",
-            "notebook 05, exercise 3",
+            "notebook 05, exercise 5.7",
         ),
         Wrong(
             "compared with itself",
@@ -1426,7 +1426,7 @@ def cauchy(n, g):
             "clamped",
             lambda n, g: (gauss(n, g) / gauss(n, g)).clamp(-6, 6),
             "You cut off what lies beyond 6. The tail is what this exercise is about: leave it.",
-            "notebook 05, exercise 5",
+            "notebook 05, exercise 5.9",
         ),
         Wrong(
             "kept away from 0",

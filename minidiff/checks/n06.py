@@ -708,7 +708,7 @@ def walk_back(denoise, path, x, times, g):
         Wrong(
             "times rising",
             walked(right_step, lambda times: times.flip(0)),
-            "You walk through the times from small to large. They fall already, as the walk back needs them: "
+            "You walk through the times from small to large. They fall already, as the reverse process needs: "
             "from noise, "
             "times[0], to data.",
             "not seen in public yet: reversed() once too often",
@@ -1225,7 +1225,7 @@ def compare_variances(path, v0, counts):
         Wrong(
             "the walk starts at the data",
             lambda path, v0, counts: widths_like(path, v0, counts, start=v0),
-            "You start the recursion from v0. The walk back starts from noise, whose variance is 1.",
+            "You start the recursion from v0. The reverse process starts from noise, whose variance is 1.",
             "not seen in public yet",
         ),
         Wrong(

@@ -806,14 +806,14 @@ def moving_average(weights, decay):
     cases=average_cases,
     hints=(
         "Begin with `average = weights[0]`, and go through `weights[1:]`.",
-        "Each new average is a weighted mean of the old average and the new weights. The two shares add up to 1.",
-        "The share `decay` belongs to the old average, and `1 - decay` to the new weights.",
+        "Each new average is a weighted mean of the old average and the new weights. The two factors add up to 1.",
+        "The factor `decay` belongs to the old average, and `1 - decay` to the new weights.",
     ),
     wrong=(
         average_wrong(
             "the shares exchanged",
             lambda average, new, decay, count: (1 - decay) * average + decay * new,
-            "The two shares are exchanged. Your average keeps little of itself, and rattles almost as the weights do.",
+            "The two factors are exchanged. Your average keeps little of itself, and jumps almost as the weights do.",
         ),
         average_wrong(
             "the decay itself changes",
@@ -824,7 +824,7 @@ def moving_average(weights, decay):
         average_wrong(
             "one minus is missing",
             lambda average, new, decay, count: decay * average + new,
-            "You add all of the new weights. The two shares have to add up to 1, or the average grows without limit.",
+            "You add all of the new weights. The two factors have to add up to 1, or the average grows without limit.",
         ),
         Wrong(
             "copied back",

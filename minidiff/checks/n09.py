@@ -386,7 +386,7 @@ def reverse_step(score, path, x, t, s, g):
             "no noise",
             stepped(kick=lambda g2, size: 0 * size),
             "There is no noise. With the drift of the reverse SDE that is mistake A: the samples collapse to a point.",
-            "notebook 06, no noise",
+            "notebook 06, section 10",
         ),
         Wrong(
             "one noise for all points",

@@ -463,7 +463,7 @@ def train(net, average, optimizer, batches, loss, decay):
             "the weights in full",
             usual,
             lambda average, net, decay: moved(average, net, decay, 1.0),
-            "You add the new weights in full. The two shares must add up to 1, so the new weight gets 1 - decay.",
+            "You add the new weights in full. The two factors must add up to 1, so the new weight gets 1 - decay.",
         ),
         Wrong(
             "the average before the step",

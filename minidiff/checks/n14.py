@@ -268,8 +268,8 @@ def guide(cond, uncond, w):
     solution=guide,
     alternative=guide_by_weights,
     why=(
-        "Start at the estimate without the label and go w times the way to the estimate with it. At w = 0 nothing is\n"
-        "asked, at w = 1 you arrive, and at w > 1 you go further in the same direction."
+        "Start at the estimate without the label and go w times the way to the estimate with it. At w = 0 you stay,\n"
+        "at w = 1 you arrive, and at w > 1 you go further in the same direction."
     ),
     truth=guide_truth,
     cases=guide_cases,
@@ -838,8 +838,8 @@ NEGATIVE = Explanation(
     hints=(
         "Write the guided score as the gradient of a logarithm at t = 0.",
         "Use p(x | bowl) = p(x) p(bowl | x) / p(bowl), and the same for the arch.",
-        "Sample with `denoisers.guided(conditional, of_bowl, w)` for w = 1, 2, 4 from the noise of section 3, and use "
-        "`distance`.",
+        "With `of_bowl = exact.mixture_denoiser(bowl, path)`, sample `denoisers.guided(conditional, of_bowl, w)` for "
+        "w = 1, 2, 4 from the noise of section 3, and use `distance`.",
     ),
 )
 

@@ -69,12 +69,13 @@ def classifier_test(
     """Can a classifier tell generated from real? (Lopez-Paz & Oquab, section 3.) Notebook 30.
 
     samples: (N, *D); real: (M, *D). It learns from a random half of each set and is tested once on the others:
-    cross-validation would test every point and seem twice as sure, but its folds share their training points, and it
-    then rejects a true hypothesis too often. `classifier` is any of scikit-learn's, of which a copy is trained;
-    without one, the vote of the sqrt(n) nearest of n training points, as in the paper.
+    cross-validation would test every point and seem twice as sure, but each tested point also trains the classifiers
+    of the other folds, so the hits depend on each other, and it rejects a true hypothesis too often. `classifier` is
+    any of scikit-learn's, of which a copy is trained; without one, the vote of the sqrt(n) nearest of n training
+    points, as in the paper.
 
     The accuracy is the mean of the two sets' own, so that chance is 1/2 also where N and M differ. Given what the
-    classifier says, the number of hits is hypergeometric under the hypothesis: the p-value is exact at every size,
+    classifier predicts, the number of hits is hypergeometric under the hypothesis: the p-value is exact at every size,
     and P(p <= a) <= a. Blind spot: whatever this classifier cannot learn from half of the points.
     """
     from scipy.stats import hypergeom

@@ -125,7 +125,7 @@ def median_distance(x: Tensor, *, generator: torch.Generator) -> float:
 def sliced_wasserstein(
     samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator, projections: int = 200
 ) -> Measurement:
-    """Wasserstein-2 distance along random lines, root mean square (Bonneel et al., section 3). Notebook 07.
+    """Wasserstein-2 distance along random lines, root mean square (Bonneel et al., section 3). Notebook 11.
 
     samples, real_again: (N, *D); real: (M, *D), N = M. In units of the data. Blind spot: many dimensions; of a
     difference in one of d coordinates, a line sees a d-th part.
@@ -149,7 +149,7 @@ def sliced_wasserstein(
 
 
 def frechet_distance(samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator) -> Measurement:
-    """Squared Wasserstein-2 distance of two Gaussians fitted to features (Heusel et al., equation 6). Notebook 13.
+    """Squared Wasserstein-2 distance of two Gaussians fitted to features (Heusel et al., equation 6). Notebook 11.
 
     samples, real_again: (N, d) features; real: (M, d). At small N it is biased upwards, by about
     [2 d + d (d + 1) / 2] / n for whitened features: so always read it over its floor, at the same N. Blind spot: all

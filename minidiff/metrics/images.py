@@ -34,7 +34,7 @@ class ImageScore(NamedTuple):
 
 
 def psnr(images: Tensor, reference: Tensor, *, data_range: float) -> ImageScore:
-    """Peak signal-to-noise ratio, 10 log10(data_range^2 / mean squared error), in decibels. Notebook 15.
+    """Peak signal-to-noise ratio, 10 log10(data_range^2 / mean squared error), in decibels. Notebooks 11, 15.
 
     images, reference: (N, C, H, W). data_range: the largest possible value minus the smallest, 2 for images in
     [-1, 1]. The value is the mean of the images' ratios; an image that equals its reference has an infinite one.
@@ -45,7 +45,7 @@ def psnr(images: Tensor, reference: Tensor, *, data_range: float) -> ImageScore:
 
 
 def ssim(images: Tensor, reference: Tensor, *, data_range: float, window: int = 11) -> ImageScore:
-    """Structural similarity (Wang et al., equations 13 and 17), between -1 and 1. Notebook 15.
+    """Structural similarity (Wang et al., equations 13 and 17), between -1 and 1. Notebooks 11, 15.
 
     images, reference: (N, C, H, W). data_range: 2 for images in [-1, 1]. Means, variances and the covariance are taken
     under a Gaussian window of `window` pixels (an odd number) and standard deviation 1.5, at all places where it lies

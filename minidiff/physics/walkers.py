@@ -53,7 +53,7 @@ def random_walk(
     steps: int,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Walkers that add an independent step each time, by any law. Yields `steps` positions, (B, d). Notebook 01.
+    """Walkers whose steps are independent, of any one distribution. Yields `steps` positions, (B, d). Notebook 01.
 
     step: (shape, generator) -> steps of that shape.
     """
@@ -101,7 +101,7 @@ def overdamped_langevin(
 ) -> Iterator[Tensor]:
     """dx = -mobility grad U dt + sqrt(2 mobility temperature) dw, by Euler-Maruyama (Leimkuhler & Matthews, eq. 2).
 
-    Taught in notebook 02. x: (B, d). Yields `steps` positions, (B, d). Its law settles into exp(-U / temperature) as
+    Taught in notebook 02. x: (B, d). Yields `steps` positions, (B, d). They settle into exp(-U / temperature) as
     dt -> 0; in a harmonic well the variance comes out too large by 1 / (1 - mobility stiffness dt / 2), and where dt
     exceeds 2 / (mobility stiffness) walkers run away to infinity. At temperature 0 it is gradient descent.
     """
@@ -130,7 +130,7 @@ def underdamped_langevin(
     """dx = v dt, m dv = -grad U dt - m friction v dt + sqrt(2 m friction temperature) dw, by BAOAB. Notebook 03.
 
     Half a kick (B), half a drift (A), friction and noise exactly (O), then A and B again (Leimkuhler & Matthews): one
-    force a step, and in a harmonic well the law of x is exact at every stable dt. At friction 0 it is velocity Verlet.
+    force a step; in a harmonic well the density of x is exact at every stable dt. At friction 0 it is velocity Verlet.
 
     x, v: (B, d). mass: a number, or a tensor that multiplies v, such as (d,) or (B, 1). Yields `steps` PhasePoints.
     """

@@ -49,7 +49,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
-def test_wrong_usage_is_exit_code_2_with_nothing_on_the_standard_output(arguments, tmp_path, monkeypatch, capsys):
+def test_wrong_usage_is_exit_code_2_with_nothing_on_the_standard_output(
+    arguments, small_world, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "folder.npz" / "file").touch()

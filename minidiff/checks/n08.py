@@ -10,7 +10,7 @@ import torch
 
 from minidiff import schedules
 from minidiff.checks.records import RNG, Case, Exercise, Question, Wrong, WrongValue
-from minidiff.checks.views import flat, means, normal
+from minidiff.checks.views import flat, means, moments_of, normal
 from minidiff.paths import GaussianPath
 
 __all__ = ["EXERCISES", "TITLE"]
@@ -398,18 +398,7 @@ def anneal_numbers(out, score, x, sigmas, steps, eta):
     for sigma in sigmas:  # the scores are linear, so the mean moves as a point without noise does
         for _ in range(steps):
             mean = mean + eta * sigma**2 * score(mean, sigma)
-    noise = out - mean
-    numbers = {
-        "the mean of the result": out,
-        "the mean of the result times x": out * x,
-        "the variance of the noise": noise**2,
-        "the fourth moment of the noise": noise**4,
-        "the mean product of the noise of one point and the next": noise[:, :-1] * noise[:, 1:],
-        "the variance of the noise within one call": noise.var(dim=1),
-    }
-    if x.shape[1] > 1:
-        numbers["the mean product of a point's noise on both axes"] = noise[..., :1] * noise[..., 1:]
-    return means(numbers)
+    return moments_of(out, mean, x)
 
 
 def annealed(drift=1.0, kick=1.0, noise=normal, size=lambda eta, sigma: eta * sigma**2):

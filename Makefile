@@ -12,6 +12,7 @@ export GOMP_SPINCOUNT = 10000
 VENV = .venv
 BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALLED = $(VENV)/installed
+LABS_INSTALLED = $(VENV)/installed-labs
 RUN = $(VENV)/$(BIN)/python -m
 BENCHED = build/bench-env/$(BIN)/python -m
 
@@ -43,9 +44,21 @@ SEED = 0
 SEEDS = 0 1 2 3 4
 THREADS = 1 2
 LAB_FLAGS =
+LAB =
+FROM =
+COURSE =
+STUDENTS =
+DUE =
+LATE =
+UNSAFE =
 BENCH =
 
+# Labs: LAB=05, and COURSE, the folder with all marks, which is ~/minidiff-labs where nothing is said
+LABS = $(RUN) minidiff.workshop.labs
+WHICH = --lab "$(LAB)" $(if $(COURSE),--course "$(COURSE)")
+
 .PHONY: help lab test check course notebooks seeds soak mutants bench bench-quick clean
+.PHONY: lab-release lab-grade lab-export
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -59,6 +72,8 @@ check:  ## check the course in four minutes: style, its unit tests, and notebook
 check: TESTS = tests/course
 check: COVERAGE =
 check: NOTEBOOKS = 00 05 06
+
+test: $(LABS_INSTALLED)
 
 test check: $(INSTALLED)
 	@trap 'exit 130' INT; failed=; \
@@ -77,6 +92,16 @@ notebooks: $(INSTALLED)  ## execute every notebook and store its outputs
 
 seeds: $(INSTALLED)  ## check that the findings hold under SEEDS="0 1 2 3 4" and THREADS="1 2"
 	$(RUN) tests.tools.notebooks seeds $(FILES) --seeds $(SEEDS) --threads $(THREADS)
+
+lab-release: $(LABS_INSTALLED)  ## for lecturers: make the notebook of LAB=05 to hand out (STUDENTS=list.csv: a bug for each)
+	$(LABS) release $(WHICH) $(if $(STUDENTS),--students "$(STUDENTS)")
+
+lab-grade: $(LABS_INSTALLED)  ## mark LAB=05 FROM=submissions.zip (DUE="2026-12-24 18:00" LATE=10: percent for each day)
+	$(LABS) grade $(WHICH) --from "$(FROM)" $(if $(DUE),--due "$(DUE)") $(if $(LATE),--late "$(LATE)") \
+		$(if $(UNSAFE),--unsafe)
+
+lab-export: $(LABS_INSTALLED)  ## write grades and feedback of LAB=05 again, after you have marked the plots
+	$(LABS) export $(WHICH)
 
 soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments (ten minutes)
 	$(RUN) pytest tests/workshop/soak.py -s --seed=$(SEED)
@@ -100,6 +125,10 @@ build/bench-env/installed: pyproject.toml constraints.txt
 clean:  ## remove all that these commands made: .venv and caches (never your notebooks or data)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* *.egg-info build
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+$(LABS_INSTALLED): $(INSTALLED)
+	$(RUN) pip install -c constraints.txt -e ".[dev,labs]"
+	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(if $(shell $(PYTHON) -c '$(SUITABLE)' 2>/dev/null && echo yes),,$(error $(UNSUITABLE)))

@@ -24,10 +24,28 @@ REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
-PINNED = [*DIRECT, *(Requirement(line) for line in EXTRAS["mutants"] + EXTRAS["bench"] if line not in EXTRAS["dev"])]
+PINNED = [
+    *DIRECT,
+    *(Requirement(line) for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] if line not in EXTRAS["dev"]),
+]
 CONDA_NAMES = {"torch": "pytorch"}
 COMMANDS = [
-    *("help", "lab", "test", "check", "course", "notebooks", "seeds", "soak", "mutants", "bench", "bench-quick"),
+    *(
+        "help",
+        "lab",
+        "test",
+        "check",
+        "course",
+        "notebooks",
+        "seeds",
+        "lab-release",
+        "lab-grade",
+        "lab-export",
+        "soak",
+        "mutants",
+        "bench",
+        "bench-quick",
+    ),
     "clean",
 ]
 TOP_LEVEL = {
@@ -171,7 +189,8 @@ def steps(command: str, folder: Path, failing: str = "nothing", **variables: str
     program = folder / "run"
     program.write_text(f'#!/bin/sh\necho "ran $*"\ncase "$*" in "{failing}"*) exit 1; esac\n')
     program.chmod(0o755)
-    result = make(command, f"--old-file={sys.prefix}/installed", VENV=sys.prefix, RUN=str(program), **variables)
+    installed = [f"--old-file={sys.prefix}/{name}" for name in ("installed", "installed-labs")]
+    result = make(command, *installed, VENV=sys.prefix, RUN=str(program), **variables)
     return result, [line.removeprefix("ran ") for line in result.stdout.splitlines() if line.startswith("ran ")]
 
 

@@ -1,0 +1,110 @@
+"""Make the notebook to hand out: for nbgrader, in a zip for the LMS, and with solutions for the lecturer."""
+
+import copy
+import csv
+import hashlib
+import inspect
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from minidiff.checkpoints import write_file
+from minidiff.workshop.labs import bugs, gradebook, lab_of, notebooks
+from minidiff.workshop.labs.bugs import Bug
+from minidiff.workshop.labs.course import Course
+from minidiff.workshop.labs.records import Lab, Variant
+from minidiff.workshop.labs.salt import salt_of, variants_of
+from minidiff.workshop.labs.submissions import Who
+from minidiff.workshop.workers import Refused
+
+__all__ = ["handed_out_to", "people_of", "release", "solved", "with_bug"]
+
+ALL = "all"  # handed_out: everybody has the same notebook
+
+
+def release(course: Course, number: str, students: Path | None = None) -> dict[str, Path]:
+    """Make a lab's notebook. Returns what lies where.
+
+    students: a table (CSV) with a column `id` (the LMS's number) or `name`; then each gets a bug of their own to find.
+    """
+    lab, salt = lab_of(number), salt_of(course.folder)
+    name, variants, people = notebooks.assignment(lab), variants_of(lab, salt), people_of(students)
+    bug = bugs.bug_of(lab, salt)
+    plain = notebooks.release_of(lab, variants, bug, version="")
+    version = hashlib.blake2b(nbformat.writes(plain).encode(), digest_size=4).hexdigest()
+    source = course.place("source", name, f"{name}.ipynb")
+    _write(source, notebooks.release_of(lab, variants, bug, version=version))
+    made = nbformat.read(gradebook.generate(course, lab), as_version=4)
+    course.keep(name, students=people)
+    solution = course.place("solution", name, f"{name}.ipynb")
+    _write(solution, solved(made, lab, variants, bug))
+    files = {f"{name}.ipynb": made}
+    if people:
+        files = {f"{who}/{name}.ipynb": with_bug(made, lab, bugs.bug_of(lab, salt, who)) for who in people}
+    packed = course.place("release", f"{name}.zip")
+    write_file(packed, _zipped(files))
+    return {"to hand out": packed, "solutions, for you alone": solution}
+
+
+def people_of(students: Path | None) -> list[str]:
+    """Who gets a notebook of their own: the ids, or else the names, of a table."""
+    if students is None:
+        return []
+    if not students.is_file():
+        raise Refused(f"STUDENTS must be a table (CSV) with a column id or name, but there is no {students}")
+    try:
+        rows = list(csv.DictReader(io.StringIO(students.read_text(encoding="utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error):
+        raise Refused(f"STUDENTS must be a table (CSV, UTF-8), but {students} is none") from None
+    columns = [column for column in ("id", "name") if rows and column in rows[0]]
+    if not columns:
+        raise Refused(f"STUDENTS must have a column id or name and a line for each student, but {students} has not")
+    people = [(row[columns[0]] or "").strip().replace("/", "-") for row in rows]
+    return list(dict.fromkeys(one for one in people if one))
+
+
+def handed_out_to(course: Course, lab: Lab, who: Who) -> str:
+    """By what a student's bug was drawn: their number or name in the table, or nothing."""
+    people = course.settings().get(notebooks.assignment(lab), {}).get("students", [])
+    return next((one for one in (who.number, who.name, who.id) if one and one in people), "")
+
+
+def with_bug(made: NotebookNode, lab: Lab, bug: Bug) -> NotebookNode:
+    """A release with another bug to find."""
+    changed = copy.deepcopy(made)
+    for cell in changed.cells:
+        if cell.get("id") == notebooks.BUG:
+            cell.source = notebooks.bug_text(lab, bug)
+    return changed
+
+
+def solved(made: NotebookNode, lab: Lab, variants: dict[str, Variant], bug: Bug) -> NotebookNode:
+    """A release with right answers in it."""
+    done = copy.deepcopy(made)
+    answers = {f"answer-{name}": inspect.getsource(one.exercise.solution) for name, one in variants.items()}
+    answers[f"answer-{notebooks.BUG}"] = f'bug = "{bug.right}"  # {bug.name}'
+    for cell in done.cells:
+        if (name := notebooks.graded(cell)) in answers:
+            cell.source = answers[name].strip()
+        if name == notebooks.EXPLANATION:
+            cell.source = gradebook.rubric_of(lab)
+    return done
+
+
+def _write(path: Path, notebook: NotebookNode) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.validate(notebook)
+    write_file(path, nbformat.writes(notebook).encode())
+
+
+def _zipped(files: dict[str, NotebookNode]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, notebook in files.items():
+            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()

@@ -45,11 +45,13 @@ class Number:
     """What an answer is compared by: numbers that are exact, or the mean of a random one.
 
     values: (N,) or (1,). error: the squared standard error of a mean. scale: how large its numbers are; None: exact.
+    shape: that of the values before they were put into a row.
     """
 
     values: Tensor
     error: float = 0.0
     scale: float | None = None
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,10 @@ def measured(exercise: Exercise, cases: tuple[Case, ...], seen: Observation) -> 
     for case, outputs in zip(cases, seen.outputs, strict=True):
         if exercise.view is None:
             names = exercise.parts or ("the result",)
-            yield {name: Number(part[0].double().flatten()) for name, part in zip(names, outputs, strict=True)}
+            yield {
+                name: Number(part[0].double().flatten(), shape=tuple(part.shape[1:]))
+                for name, part in zip(names, outputs, strict=True)
+            }
         else:
             args = [argument for argument in case.args if argument is not RNG]
             yield {name: _mean_of(row.double()) for name, row in exercise.view(outputs[0].double(), *args).items()}
@@ -224,7 +229,9 @@ def _gap(case: Case, name: str, mine: Number, right: Number, quantile: float) ->
         allowed = torch.tensor(quantile * math.sqrt(mine.error + right.error) + rounding)
     sizes = (mine.values - right.values).abs() / allowed
     worst = int(sizes.argmax())
-    name = f"element [{worst}] of {name}" if len(sizes) > 1 else name
+    if len(sizes) > 1:
+        place = torch.unravel_index(torch.tensor(worst), mine.shape or mine.values.shape)
+        name = f"element [{', '.join(str(int(index)) for index in place)}] of {name}"
     return Gap(float(sizes[worst]), case, name, float(mine.values[worst]), float(right.values[worst]))
 
 

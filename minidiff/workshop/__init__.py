@@ -9,6 +9,7 @@ evaluation  samples of a trained network, and how far they are from real ones
 workers     several processes or machines that train one network
 doctor      is everything in place on this machine?
 commands    the command line
+labs        what is handed out to a class, collected, marked and returned
 """
 
 __all__: list[str] = []

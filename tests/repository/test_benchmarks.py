@@ -391,3 +391,15 @@ def test_the_shipped_model_is_judged_clipped_and_in_grey_levels(tmp_path, monkey
     for drawn in (report["drawn"][name] for name in shipped.SAMPLERS):
         assert [one["seed"] for one in drawn] == [0, 5] and drawn[1]["clipped"] == answer
     assert report["machine"]["arguments"]["n"] == 4 and report["precision"] in ("float32", "bfloat16")
+
+
+def test_ideas_for_the_shipped_model_differ_and_are_printed(monkeypatch, capsys):
+    x = torch.rand(64, 1, 28, 28, generator=generator(0)) * 2 - 1
+    monkeypatch.setattr(shipped, "mnist", lambda split: Images(x, torch.arange(64) % 10))
+    judged, answer = [], {"pixels": {"floors": 1}}
+    monkeypatch.setattr(shipped, "distances", lambda samples, train: judged.append(samples) or answer)
+    shipped.main(["--ideas", "--n", "4", "--steps", "4"])
+    assert len(judged) == len(shipped.IDEAS)
+    assert not any(torch.equal(p, q) for k, p in enumerate(judged) for q in judged[k + 1 :])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(", seed")[0] for line in lines] == list(shipped.IDEAS)

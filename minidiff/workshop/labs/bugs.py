@@ -4,15 +4,16 @@ import ast
 import inspect
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from types import CodeType
+from typing import Any
 
 from minidiff.checks.records import Exercise, Wrong, arguments
 from minidiff.workshop.labs.records import Lab, Variant
 from minidiff.workshop.labs.salt import number, variants_of
 
-__all__ = ["LETTERS", "Bug", "bug_of", "bugs_in", "code_of"]
+__all__ = ["LETTERS", "Bug", "bug_from", "bug_of", "bugs_in", "code_of", "record_of"]
 
 LETTERS = "ABCDE"
 WIDE = 88  # characters of a line
@@ -41,6 +42,17 @@ def bug_of(lab: Lab, salt: str, student: str = "") -> Bug:
     choices = [wrong.message, *order.sample(others, min(len(LETTERS) - 1, len(others)))]
     order.shuffle(choices)
     return Bug(variant, code, tuple(choices), LETTERS[choices.index(wrong.message)], wrong.name)
+
+
+def record_of(bug: Bug) -> dict[str, Any]:
+    """A bug as JSON holds it, so that it is marked as it was handed out, whatever a later edition would draw."""
+    return {**asdict(bug), "variant": bug.variant.exercise.id}
+
+
+def bug_from(record: dict[str, Any], lab: Lab) -> Bug:
+    """The bug of a record."""
+    variants = {one.exercise.id: one for problem in lab.problems for one in problem.variants}
+    return Bug(variants[record["variant"]], record["code"], tuple(record["choices"]), record["right"], record["name"])
 
 
 def bugs_in(exercise: Exercise) -> list[tuple[Wrong, str]]:
@@ -90,20 +102,38 @@ def _functions(file: str) -> list[ast.Lambda | ast.FunctionDef]:
     return [node for node in ast.walk(tree) if isinstance(node, (ast.Lambda, ast.FunctionDef))]
 
 
+SIGNS = {ast.Add: (1, "+"), ast.Sub: (1, "-"), ast.Mult: (2, "*"), ast.Div: (2, "/"), ast.MatMult: (2, "@")}
+
+
 def _wrapped(statement: ast.stmt) -> Iterator[str]:
-    """A statement in lines; a long sum to return is broken at its signs."""
+    """A statement in lines; a long expression is put into brackets and broken at its signs."""
     text = ast.unparse(statement)
-    terms = []
-    if isinstance(statement, ast.Return) and len(text) > WIDE:
-        left = statement.value
-        while isinstance(left, ast.BinOp) and isinstance(left.op, (ast.Add, ast.Sub)):
-            sign = "+" if isinstance(left.op, ast.Add) else "-"
-            right = ast.unparse(left.right)
-            compound = isinstance(left.right, ast.BinOp) and isinstance(left.right.op, (ast.Add, ast.Sub))
-            terms.append(f"    {sign} {f'({right})' if compound else right}")
-            left = left.left
-        terms.append(f"    {ast.unparse(left)}")
-    if len(terms) > 1:
-        yield from ["return (", *reversed(terms), ")"]
+    value = getattr(statement, "value", None)
+    parts = _broken(value) if isinstance(statement, (ast.Return, ast.Assign)) and len(text) > WIDE else []
+    if len(parts) > 1:
+        yield f"{text[: len(text) - len(ast.unparse(value))]}("
+        yield from (f"    {part}" for part in parts)
+        yield ")"
     else:
         yield from text.splitlines()
+
+
+def _broken(value: ast.expr) -> list[str]:
+    """An expression in lines that are not too wide, where its signs allow it."""
+    text = ast.unparse(value)
+    if len(text) <= WIDE - 8 or not isinstance(value, ast.BinOp) or type(value.op) not in SIGNS:
+        return [text]
+    rank, sign = SIGNS[type(value.op)]
+    left, right = _broken(value.left), _broken(value.right)
+    if _rank(value.left) < rank:
+        left = [f"({left[0]}", *left[1:-1], f"{left[-1]})"] if len(left) > 1 else [f"({left[0]})"]
+    if _rank(value.right) <= rank:
+        right = [f"({right[0]}", *right[1:-1], f"{right[-1]})"] if len(right) > 1 else [f"({right[0]})"]
+    return [*left, f"{sign} {right[0]}", *right[1:]]
+
+
+def _rank(value: ast.expr) -> int:
+    """How strongly an expression binds: sums least."""
+    if isinstance(value, ast.BinOp):
+        return SIGNS.get(type(value.op), (3, ""))[0]
+    return 0 if isinstance(value, (ast.IfExp, ast.Lambda, ast.BoolOp, ast.Compare)) else 3

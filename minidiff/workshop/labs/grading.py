@@ -15,8 +15,8 @@ from minidiff.checkpoints import write_file
 from minidiff.workshop.labs import bugs, gradebook, judging, lab_of, notebooks, returned
 from minidiff.workshop.labs.course import Course
 from minidiff.workshop.labs.records import Lab
-from minidiff.workshop.labs.releasing import handed_out_to, with_bug
-from minidiff.workshop.labs.salt import salt_of, variants_of
+from minidiff.workshop.labs.releasing import bug_handed_to, variants_handed_out, with_bug
+from minidiff.workshop.labs.salt import salt_of
 from minidiff.workshop.labs.sandbox import Sandbox, sandbox
 from minidiff.workshop.labs.submissions import Submission, Trouble, collected
 from minidiff.workshop.workers import Refused
@@ -50,9 +50,19 @@ def grade(
     if not right and not troubles:
         raise Refused(f"nothing in {source} is a submission")
     settings(course, lab, due, late)
+    variants_handed_out(course, lab)
+    done = []
     with sandbox(unsafe=unsafe) as box:
         for one in tqdm(right, desc=f"marking {name}", unit="student"):
-            marked(course, lab, salt, release, one, box)
+            try:
+                marked(course, lab, salt, release, one, box)
+                done.append(one)
+            except (Refused, OSError):
+                raise
+            except Exception as error:  # one notebook must not keep the marks of all others
+                text = f"it could not be marked, which is a mistake of the course: {type(error).__name__}: {error}"
+                troubles.append(Trouble(one.who, one.file, text))
+    right = done
     for trouble in troubles:
         noted(course, lab, trouble)
     gradebook.named(course, {one.who.id: one.who.name for one in right})
@@ -90,9 +100,9 @@ def other_lab(lab: Lab, release: NotebookNode, notebook: NotebookNode) -> str:
 
 def marked(course: Course, lab: Lab, salt: str, release: NotebookNode, one: Submission, box: Sandbox) -> None:
     """Mark one submission, unless just that was marked before, and put it where nbgrader looks."""
-    bug = bugs.bug_of(lab, salt, handed_out_to(course, lab, one.who))
+    bug = bug_handed_to(course, lab, one.who)
     fresh, notes = notebooks.transplanted(with_bug(release, lab, bug), one.notebook)
-    variants = variants_of(lab, salt)
+    variants = variants_handed_out(course, lab)
     key = _key(salt, bug, fresh, [variant.exercise.id for variant in variants.values()])
     path = course.marks(notebooks.assignment(lab), one.who.id)
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -369,6 +369,14 @@ def step_by_axis(x, force, mobility, temperature, dt, g):
             "You take the mean of the mobilities for all axes. Each axis has its own.",
             UNSEEN,
         ),
+        Wrong(
+            "no root",
+            lambda x, force, mobility, temperature, dt, g: (
+                x + mobility * force * dt + 2 * mobility * temperature * dt * normal(x, g)
+            ),
+            "You multiply the noise by the variance of a kick. A factor before normal numbers is a standard deviation.",
+            UNSEEN,
+        ),
     ),
 )
 
@@ -489,6 +497,14 @@ def step_by_radius(x, force, radius, temperature, dt, g):
             ),
             "Each walker gets one number as its kick, which is used on all axes. Draw noise of the shape of x.",
             "broadcasting of (n, 1)",
+        ),
+        Wrong(
+            "no root",
+            lambda x, force, radius, temperature, dt, g: (
+                x + force * dt / radius[:, None] + 2 * temperature * dt / radius[:, None] * normal(x, g)
+            ),
+            "You multiply the noise by the variance of a kick. A factor before normal numbers is a standard deviation.",
+            UNSEEN,
         ),
     ),
 )
@@ -852,6 +868,15 @@ def shares_of_valleys(bottoms, stiffness, temperature):
             "width is a volume that counts walkers, whatever the temperature.",
             UNSEEN,
         ),
+        Wrong(
+            "the widths upside down",
+            lambda bottoms, stiffness, temperature: torch.softmax(
+                -bottoms / temperature + stiffness.log().sum(dim=1) / 2, dim=0
+            ),
+            "You give more weight to a stiff valley than to a soft one. But a stiff valley is narrow, so that fewer "
+            "walkers find room in it.",
+            UNSEEN,
+        ),
     ),
 )
 
@@ -879,6 +904,7 @@ def mean_at_cases(g):
     energy = 3 * torch.rand(30, generator=g, dtype=EXACT)
     values = 2 + torch.randn(30, generator=g, dtype=EXACT) + energy
     old, new = between(g, 1.1, 1.3), between(g, 0.5, 0.7)
+    cold, hot = between(g, 0.6, 0.7), between(g, 1.1, 1.2)
     plain = torch.tensor([0.2, 0.5, 1.5, 3.0], dtype=EXACT)
     return (
         Case(
@@ -886,7 +912,7 @@ def mean_at_cases(g):
             "values = (1, 4, 2, 8), energy = (0.2, 0.5, 1.5, 3), from old = 1.5 to new = 0.6",
         ),
         Case((values, energy, old, new), "hidden walkers, from a high temperature to a low one"),
-        Case((values[:12], energy[:12] - 2500, new, old), "hidden walkers with low energies, from cold to hot"),
+        Case((values[:12], energy[:12] - 5000, cold, hot), "hidden walkers with low energies, from cold to hot"),
     )
 
 
@@ -941,9 +967,10 @@ def mean_at(values, energy, old, new):
             UNSEEN,
         ),
         Wrong(
-            "not reweighted",
-            lambda values, energy, old, new: values.mean(),
-            "Your mean counts all walkers alike, so it is that of the old temperature.",
+            "weights that do not add up to 1",
+            lambda values, energy, old, new: (torch.exp(energy / old - energy / new) * values).mean(),
+            "You divide by the number of walkers, so your weights do not add up to 1. Boltzmann's factor is a density "
+            "only up to Z, which is another number at each temperature.",
             UNSEEN,
         ),
         Wrong(
@@ -1269,8 +1296,9 @@ LAB = Lab(
                     "valley $k$ is a bowl, $U = U_k + \\tfrac12\\sum_i \\kappa_{ki}\\,u_i^2$, where $u$ is the vector "
                     "from the bottom to the walker. `bottoms` (K,) holds the energies $U_k$, `stiffness` (K, d) the "
                     "$\\kappa_{ki}$, and `temperature` is $k_BT$, a number. Which fraction of the walkers is in each "
-                    "valley in equilibrium? Take each valley as a whole bowl. The fractions add up to 1, and your "
-                    "function must also work with energies as low as $-1000$.",
+                    "valley in equilibrium? Treat each valley as a whole bowl, as if this formula held at every "
+                    "distance. The fractions add up to 1, and your function must also work with energies as low as "
+                    "$-1000$.",
                     "notebook 02, section 7",
                 ),
                 Variant(
@@ -1313,12 +1341,12 @@ LAB = Lab(
     ),
     plot=Plot(
         prompt=(
-            "Put 20,000 walkers at the bottom of a bowl, $x = 0$ on a line, once with stiffness $\\kappa = 4$ and once "
-            "with $\\kappa = 0.25$. Let them make Langevin steps at $k_BT = 1$, mobility 1 and $dt = 0.01$ until time "
-            "20. Draw the mean of $x^2$ over the time, both curves in one figure with two logarithmic axes, from the "
-            "first step on. Explain in three or four sentences why both curves begin on the same line, where each of "
-            "them leaves it and why there, and at which heights they end. Then say what both curves would look like at "
-            "twice the temperature, and why."
+            "Put 20,000 walkers at the bottom of a bowl, $x = 0$ on a line, once with stiffness $\\kappa = 4$ and "
+            "once with $\\kappa = 0.25$. Let them make Langevin steps at $k_BT = 1$, mobility 1 and $dt = 0.01$ until "
+            "time 20. Draw the mean of $x^2$ over the time, both curves in one figure with two logarithmic axes, from "
+            "the first step on, since such an axis has no 0. Explain in about six sentences why both curves begin "
+            "on the same line, at about which time each of them leaves it and why then, and at which heights they "
+            "end. Then say what both curves would look like at twice the temperature, and why."
         ),
         rubric=(
             (

@@ -487,8 +487,8 @@ def kick_of_momenta(p, half_life, temperature, mass, dt, g):
             lambda p, half_life, temperature, mass, dt, g: (
                 2 ** (-dt / half_life) * p + math.sqrt((1 - 4 ** (-dt / half_life)) * temperature / mass) * normal(p, g)
             ),
-            "You fill up to the variance temperature / mass, which is that of a velocity. Here the momentum m v is at "
-            "rest, and with m comes m² in the variance.",
+            "You fill up to the variance temperature / mass, which is that of a velocity. Here it is the momentum m v "
+            "that comes to equilibrium, and the factor m multiplies a variance by m².",
             UNSEEN,
         ),
         Wrong(
@@ -525,8 +525,8 @@ def kick_of_momenta(p, half_life, temperature, mass, dt, g):
             lambda p, half_life, temperature, mass, dt, g: (
                 2 ** (-dt / half_life) * p + mass * math.sqrt((1 - 4 ** (-dt / half_life)) * temperature) * normal(p, g)
             ),
-            "You multiply the noise by the mass. The velocity in equilibrium depends on the mass as well, and together "
-            "the variance of m v is not proportional to m².",
+            "You multiply the noise by the mass, outside the root, as if all velocities were alike. But a heavy "
+            "particle is slower, so the variance of m v is not proportional to m².",
             UNSEEN,
         ),
         Wrong(
@@ -952,6 +952,13 @@ def entropy_without_e(t, mean, variance, stiffness, temperature):
     return 0.5 * stiffness * (mean**2 + variance) - temperature * entropy
 
 
+def free_energy_towards_variance_one(t, mean, variance, stiffness, temperature):
+    left = math.exp(-stiffness * t)
+    mean, variance = left * mean, 1 + left**2 * (variance - 1)
+    entropy = 0.5 * math.log(2 * math.pi * math.e * variance)
+    return 0.5 * stiffness * (mean**2 + variance) - temperature * entropy
+
+
 def excess_free_energy(t, mean, variance, stiffness, temperature):
     rest, left = temperature / stiffness, math.exp(-stiffness * t)
     mean, variance = left * mean, rest + left**2 * (variance - rest)
@@ -1014,6 +1021,12 @@ def free_energy_after(t, mean, variance, stiffness, temperature):
             "You return k_B T times the KL. That is by how much the free energy exceeds that of equilibrium, which is "
             "not 0 itself.",
             UNSEEN,
+        ),
+        Wrong(
+            "an equilibrium of variance 1",
+            free_energy_towards_variance_one,
+            "Your variance goes to 1. That is right where k_B T = kappa, and here the two need not be equal.",
+            "notebook 04, section 3",
         ),
     ),
 )
@@ -1206,6 +1219,14 @@ def betas_of(times, stiffness):
             "off by one",
         ),
         Wrong(
+            "standard deviations",
+            lambda times, stiffness: torch.sqrt(
+                1 - torch.exp(-2 * stiffness * torch.diff(times, prepend=torch.zeros_like(times[:1])))
+            ),
+            "You return the standard deviation of the noise of each step. A beta is its variance, without a root.",
+            UNSEEN,
+        ),
+        Wrong(
             "the stiffness is missing",
             betas_without_stiffness,
             "Your betas do not depend on the stiffness. In a stiff bowl the noise builds up sooner.",
@@ -1291,8 +1312,7 @@ LAB = Lab(
                     "for all and not known, plus a thermal velocity, as in equilibrium at $k_BT$. `v` (B, d) holds "
                     "the velocities and `mass` (B,) the masses. Take the velocity of the centre of mass for the wind, "
                     "and estimate $k_BT$, one number, from the velocities relative to it. The estimate must be right "
-                    "on average also for a few particles: the wind is found from the same particles, and this uses "
-                    "up one of the $B$ squares in each direction.",
+                    "on average also for a few particles, although the wind is found from the same particles.",
                     "notebook 03, section 5",
                 ),
             ),
@@ -1329,20 +1349,20 @@ LAB = Lab(
                     TIMES_OF,
                     "A diffusion model adds noise in steps, and the noise of step $k$ has the variance $\\beta_k$. "
                     "Read its forward process as walkers in a bowl of stiffness $\\kappa$ with $k_BT = \\kappa$, at "
-                    "mobility 1, that one looks at from time to time. The bowl does not change, so each step takes a "
-                    "time of its own. `betas` (T,) holds $\\beta_1, \\dots, \\beta_T$. Return the time in the bowl "
+                    "mobility 1. The bowl is the same in all steps, so it is the time that a step takes which makes "
+                    "its $\\beta_k$. `betas` (T,) holds $\\beta_1, \\dots, \\beta_T$. Return the time in the bowl "
                     "after each of the steps, as a tensor (T,), where the first step begins at time 0. The $\\beta_k$ "
                     "are not small, so the times must be exact.",
                     "notebook 04, section 5",
                 ),
                 Variant(
                     BETAS_OF,
-                    "A diffusion model adds noise in steps. Read its forward process as walkers in a bowl of stiffness "
-                    "$\\kappa$ with $k_BT = \\kappa$, at mobility 1, that one looks at after the times $t_1 < t_2 < "
-                    "\\dots < t_T$, which are given in `times` (T,) and not evenly spaced. The first step lasts from "
-                    "time 0 to $t_1$. Return $\\beta_1, \\dots, \\beta_T$ as a tensor (T,), where $\\beta_k$ is the "
-                    "variance of the noise that step $k$ adds. The steps are not short, so the $\\beta_k$ must be "
-                    "exact.",
+                    "A diffusion model adds noise in steps. Read its forward process as walkers in a bowl of "
+                    "stiffness $\\kappa$ with $k_BT = \\kappa$, at mobility 1. Step $k$ ends at the time $t_k$, and "
+                    "these times, $t_1 < t_2 < \\dots < t_T$, are given in `times` (T,) and not evenly spaced. The "
+                    "first step begins at time 0. Return $\\beta_1, \\dots, \\beta_T$ as a tensor (T,), where "
+                    "$\\beta_k$ is the variance of the noise that step $k$ adds. The steps are not short, so the "
+                    "$\\beta_k$ must be exact.",
                     "notebook 04, section 5",
                 ),
             ),
@@ -1354,9 +1374,10 @@ LAB = Lab(
             "$\\mathrm{KL}(p\\,\\|\\,p_\\mathrm{eq})$ over the time from 0 to 6, with a logarithmic vertical axis, "
             "for three Gaussian starts: A with mean 1 and variance 1, B with mean 0 and variance 4, and C with mean "
             "0.1 and variance 4. The formula of notebook 04, section 3, is enough, so no walkers are needed. Explain "
-            "in three or four sentences why A and B end with different slopes, and why C follows first the one and "
-            "then the other. Estimate from the formula at which time C bends. Then say how the figure changes if "
-            "stiffness and temperature are both doubled, and the starts stay the same."
+            "in about six sentences why A and B end with different slopes, and why C first lies on B and in the "
+            "end runs parallel to A. Estimate from the formula at which time C bends from the one slope to the other. "
+            "Then say how the figure changes if stiffness and temperature are both doubled, and the starts stay the "
+            "same."
         ),
         rubric=(
             (

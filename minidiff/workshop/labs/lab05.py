@@ -109,6 +109,12 @@ def step_by_axis(x, betas, g):
             "Your noise is uniform between 0 and 1, so its mean is not 0. The normal distribution is `torch.randn`.",
             "acids-ircam/diffusion_models#8",
         ),
+        Wrong(
+            "one noise for all points",
+            lambda x, betas, g: torch.sqrt(1 - betas) * x + torch.sqrt(betas) * normal(x[:1], g),
+            "All points get the same noise, because you draw it for one point only. Draw noise of the shape of x.",
+            "jolibrain/joliGEN#527",
+        ),
     ),
 )
 
@@ -182,7 +188,8 @@ def step_around(x, beta, v, g):
                 math.sqrt(1 - beta) * x
                 + math.sqrt(12 * beta * v) * (torch.rand(x.shape, generator=g, dtype=x.dtype) - 0.5)
             ),
-            "Your noise has the right mean and variance, but it is uniform: its fourth moment is 1.8 and not 3.",
+            "Your noise has the right mean and variance, but it is uniform: its fourth moment is 1.8 times the square "
+            "of its variance, and not 3 times.",
             "notebook 05, section 2",
         ),
     ),
@@ -201,7 +208,8 @@ STEP = Problem(
         Variant(
             STEP_AROUND,
             "In notebook 05 the data had variance 1. Now they have mean 0 and variance $v$ on each axis. Write one "
-            "step that multiplies $x$ by $\\sqrt{1-\\beta}$ and adds normal noise, such that they keep variance $v$.",
+            "step that multiplies $x$ by $\\sqrt{1-\\beta}$ and adds normal noise, such that they keep variance $v$. "
+            "Both $\\beta$ and $v$ are numbers.",
             "notebook 05, section 3",
         ),
     ),
@@ -269,6 +277,11 @@ def jump_without_a_root(x, j, k, betas, g):
     return kept * x + torch.sqrt(1 - kept) * normal(x, g)
 
 
+def jump_with_a_sum(x, j, k, betas, g):
+    kept = (1 - betas[j:k]).prod()
+    return torch.sqrt(kept) * x + torch.sqrt(betas[j:k].sum()) * normal(x, g)
+
+
 def jump_with_all_noise(x, j, k, betas, g):
     kept, alpha_bar = (1 - betas[j:k]).prod(), (1 - betas[:k]).prod()
     return torch.sqrt(kept) * x + torch.sqrt(1 - alpha_bar) * normal(x, g)
@@ -332,6 +345,13 @@ def jump_between(x, j, k, betas, g):
             "Your noise has the variance alpha_bar_j - alpha_bar_k. That difference forgets that the jump also shrinks "
             "the noise which x already has, and this has to be made up for.",
             UNSEEN,
+        ),
+        Wrong(
+            "a sum of betas",
+            jump_with_a_sum,
+            "You add up the betas for the variance of your noise. Each later step shrinks the noise of the earlier "
+            "ones, so less is left.",
+            "notebook 05, section 7",
         ),
     ),
 )
@@ -483,9 +503,9 @@ JUMP = Problem(
         Variant(
             JUMP_BETWEEN,
             "The points $x$ have already taken $j$ steps of the forward process with the given $\\beta$, so they are "
-            "$x_j$. Bring them to step $k > j$ at once, with one draw of noise for each number, such that the result "
-            "has the distribution of $x_k$ given $x_j$. As in notebook 05, step $i$ has the variance $\\beta_i$, which "
-            "stands in `betas[i - 1]`.",
+            "$x_j$. Bring them to step $k > j$ at once, with a single draw of noise of the shape of $x$, such that "
+            "the result has the distribution of $x_k$ given $x_j$. As in notebook 05, step $i$ has the variance "
+            "$\\beta_i$, which stands in `betas[i - 1]`.",
             "notebook 05, section 4",
         ),
         Variant(
@@ -812,6 +832,11 @@ def first_step_missing(first, last, T):
     return 1 - alpha_bar[1:] / alpha_bar[:-1]
 
 
+def log_snr_from_step_0(first, last, T):
+    alpha_bar = torch.sigmoid(torch.linspace(first, last, T + 1, dtype=torch.float64))
+    return 1 - alpha_bar[1:] / alpha_bar[:-1]
+
+
 def kept_of_log_snr(first, last, T):
     alpha_bar = torch.sigmoid(torch.linspace(first, last, T, dtype=torch.float64))
     return alpha_bar / torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
@@ -875,6 +900,12 @@ def betas_of_log_snr(first, last, T):
             "Your ratio is upside down, so your betas are negative. The later alpha_bar is the smaller one, and it "
             "stands above the line.",
             "lucidrains/denoising-diffusion-pytorch#173",
+        ),
+        Wrong(
+            "the first log-SNR at step 0",
+            log_snr_from_step_0,
+            "You have put `first` at k = 0. It belongs to k = 1, and at k = 0 there is no noise at all.",
+            "off by one",
         ),
     ),
 )
@@ -995,19 +1026,19 @@ SCHEDULE = Problem(
     variants=(
         Variant(
             BETAS_OF_LOG_SNR,
-            "A schedule keeps the variance, $\\alpha^2 + \\sigma^2 = 1$ with $\\alpha^2 = \\bar\\alpha_k$, and is "
-            "given by its log-SNR, $\\lambda_k = \\ln(\\bar\\alpha_k / (1 - \\bar\\alpha_k))$ with the natural "
-            "logarithm. $\\lambda_k$ falls evenly from `first` at $k = 1$ to `last` at $k = T$, with $T \\ge 2$; at $k "
-            "= 0$ are the clean data, $\\bar\\alpha_0 = 1$. Return the variances $\\beta_1, \\dots, \\beta_T$ of the "
-            "steps.",
+            "A schedule keeps the variance, $\\alpha_k^2 + \\sigma_k^2 = 1$ with $\\alpha_k^2 = \\bar\\alpha_k$, and "
+            "is given by its log-SNR, $\\lambda_k = \\ln(\\bar\\alpha_k / (1 - \\bar\\alpha_k))$ with the natural "
+            "logarithm. $\\lambda_k$ falls in equal steps from `first` at $k = 1$ to `last` at $k = T$, with $T \\ge "
+            "2$; at $k = 0$ are the clean data, $\\bar\\alpha_0 = 1$. Return the variances $\\beta_1, \\dots, "
+            "\\beta_T$ of the steps.",
             "notebook 05, sections 4 and 10",
         ),
         Variant(
             BETAS_OF_SIGMA,
-            "A schedule keeps the variance, $\\alpha^2 + \\sigma^2 = 1$ with $\\alpha^2 = \\bar\\alpha_k$, and is "
-            "given by the standard deviation of its noise, $\\sigma_k = \\sqrt{1 - \\bar\\alpha_k}$. $\\sigma_k$ rises "
-            "evenly from 0 at $k = 0$, the clean data, to `last` $< 1$ at $k = T$. Return the variances $\\beta_1, "
-            "\\dots, \\beta_T$ of the steps.",
+            "A schedule keeps the variance, $\\alpha_k^2 + \\sigma_k^2 = 1$ with $\\alpha_k^2 = \\bar\\alpha_k$, and "
+            "is given by the standard deviation of its noise, $\\sigma_k = \\sqrt{1 - \\bar\\alpha_k}$. $\\sigma_k$ "
+            "rises in equal steps from 0 at $k = 0$, the clean data, to `last` $< 1$ at $k = T$. Return the variances "
+            "$\\beta_1, \\dots, \\beta_T$ of the steps.",
             "notebook 05, sections 4 and 10",
         ),
     ),
@@ -1205,11 +1236,12 @@ PLOT = Plot(
     prompt=(
         "Take 5,000 points on the line with mean 2 and standard deviation 0.5, and let them walk through the usual "
         "1,000 betas, evenly from 0.0001 to 0.02. Over the step $k$ from 0 to 1,000, draw with a logarithmic vertical "
-        "axis the absolute value of the mean of the points, and the distance $|v_k - 1|$ of their variance from 1. Add "
-        "what the formulas of notebook 05, section 3, say, as two dashed lines. Then explain in three or four "
-        "sentences: which of the two is forgotten faster, and how much faster? Why do the dashed lines bend, although "
-        "every step multiplies by a factor? Where does the measured variance leave its dashed line, and what would you "
-        "change to see more of it? And what should you do to data of this kind before you train a model?"
+        "axis, from $10^{-5}$ to 10, the absolute value of the mean of the points, and the distance $|v_k - 1|$ of "
+        "their variance $v_k$ from 1. Add what the formulas of notebook 05, section 3, say, as two dashed lines. Then "
+        "explain in about six sentences: which of the two falls faster, and how much faster? Why do the dashed "
+        "lines bend, although every step multiplies by a factor? At about which height does the measured variance "
+        "leave its dashed line, why there, and what would you change to follow the line further down? And what should "
+        "you do to data of this kind before you train a model?"
     ),
     rubric=(
         (
@@ -1229,11 +1261,15 @@ PLOT = Plot(
         ),
         (
             1,
-            "The measured variance leaves its line near step 600 (500 to 700), at about 0.02 = sqrt(2 / 5000), which "
-            "is the error of a variance from so many points. It is no property of the chain, and with 100 times as "
-            "many points it would be 10 times lower.",
+            "The measured variance leaves its line between steps 400 and 700, where the line comes down to a few "
+            "times 0.02 = sqrt(2 / 5000), which is the error of a variance from so many points. This is no property "
+            "of the chain: with 100 times as many points it would be 10 times lower.",
         ),
-        (1, "Centre the data, because a wrong mean lives longest: it falls only like the root of alpha_bar."),
+        (
+            1,
+            "Centre the data, because a wrong mean lives longest: it falls only like the root of alpha_bar. To divide "
+            "by the standard deviation too is right, but is no answer without the centring.",
+        ),
     ),
 )
 

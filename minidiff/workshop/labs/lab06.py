@@ -193,6 +193,11 @@ def growth_of_spreads(x_r, x_t, sigma_r, sigma_s, sigma_t):
     return (w * x_r + v * x_t) / (v + w), v * w / (v + w)
 
 
+def growth_of_sigmas(x_r, x_t, sigma_r, sigma_s, sigma_t):
+    v, w = sigma_s - sigma_r, sigma_t - sigma_s
+    return (w * x_r + v * x_t) / (v + w), v * w / (v + w)
+
+
 def growth_with_weights_exchanged(x_r, x_t, sigma_r, sigma_s, sigma_t):
     v, w = sigma_s**2 - sigma_r**2, sigma_t**2 - sigma_s**2
     return (v * x_r + w * x_t) / (v + w), v * w / (v + w)
@@ -261,6 +266,13 @@ def bridge_of_growth(x_r, x_t, sigma_r, sigma_s, sigma_t):
             "Your second number is the standard deviation. The variance is wanted, without a root.",
             UNSEEN,
         ),
+        Wrong(
+            "sigmas for variances",
+            growth_of_sigmas,
+            "You weigh by differences of the sigmas. A sigma is a standard deviation, and what adds up from step to "
+            "step is the variance.",
+            "NeuromatchAcademy/course-content#435",
+        ),
     ),
 )
 
@@ -275,7 +287,7 @@ BRIDGE = Problem(
             "not depend on the law of the data. Return its mean and its variance, given both $x_r$ and $x_t$. "
             "`alpha_r`, `alpha_s` and `alpha_t` are the factors $\\alpha$ of the data at the three times, so that "
             "$x_s = \\alpha_s x_0 + \\sigma_s \\varepsilon$ and so on, and the three $x$ belong to one run of the "
-            "forward process. Each entry of $x_r$ and $x_t$ is a case of its own.",
+            "forward process. Entry $i$ of the mean belongs to entry $i$ of $x_r$ and entry $i$ of $x_t$.",
             "notebook 06, section 2",
         ),
         Variant(
@@ -283,10 +295,10 @@ BRIDGE = Problem(
             "On the path of idea A of notebook 05 nothing shrinks: $x_t = x_0 + \\sigma_t\\,\\varepsilon$, where "
             "$\\sigma_t$ grows with $t$, and each step adds fresh independent noise. You know a point at two times: "
             "$x_r$ at $r$ and $x_t$ at $t$, with $0 < r < s < t$. What is known about $x_s$, at the time $s$ between "
-            "them? It is Gaussian, and does not depend on the law of the data. Return its mean and its variance, given "
-            "both $x_r$ and $x_t$. `sigma_r`, `sigma_s` and `sigma_t` are the standard deviations of the noise since "
-            "the data at the three times. The three $x$ belong to one run of the forward process, and each entry of "
-            "$x_r$ and $x_t$ is a case of its own.",
+            "them? It is Gaussian, and does not depend on the law of the data. Return its mean and its variance, "
+            "given both $x_r$ and $x_t$. `sigma_r`, `sigma_s` and `sigma_t` are the standard deviations of the noise "
+            "since the data at the three times. The three $x$ belong to one run of the forward process, and entry $i$ "
+            "of the mean belongs to entry $i$ of $x_r$ and entry $i$ of $x_t$.",
             "notebook 06, section 2",
         ),
     ),
@@ -352,7 +364,9 @@ def noise_kept(x_t, eps, alpha_t, sigma_t, alpha_s, sigma_s):
 def noise_with_a_difference(x_t, eps, alpha_t, sigma_t, alpha_s, sigma_s):
     factor = alpha_t / alpha_s
     variance = sigma_t**2 - sigma_s**2
-    return (x_t - variance / sigma_t * eps) / factor, sigma_s**2 * variance / sigma_t**2
+    x0 = (x_t - sigma_t * eps) / alpha_t
+    mean = (factor * sigma_s**2 * x_t + alpha_s * variance * x0) / sigma_t**2
+    return mean, sigma_s**2 * variance / sigma_t**2
 
 
 def noise_for_score(x_t, eps, alpha_t, sigma_t, alpha_s, sigma_s):
@@ -367,10 +381,20 @@ def noise_taken_in_full(x_t, eps, alpha_t, sigma_t, alpha_s, sigma_s):
     return (x_t - math.sqrt(variance) * eps) / factor, sigma_s**2 * variance / sigma_t**2
 
 
+def noise_without_sigma(x_t, eps, alpha_t, sigma_t, alpha_s, sigma_s):
+    factor = alpha_t / alpha_s
+    variance = sigma_t**2 - factor**2 * sigma_s**2
+    x0 = (x_t - eps) / alpha_t
+    mean = (factor * sigma_s**2 * x_t + alpha_s * variance * x0) / sigma_t**2
+    return mean, sigma_s**2 * variance / sigma_t**2
+
+
 def noise_of_unit_paths(x_t, eps, alpha_t, sigma_t, alpha_s, sigma_s):
     factor = alpha_t / alpha_s
     variance = 1 - factor**2
-    return (x_t - variance / sigma_t * eps) / factor, sigma_s**2 * variance / sigma_t**2
+    x0 = (x_t - sigma_t * eps) / alpha_t
+    mean = (factor * sigma_s**2 * x_t + alpha_s * variance * x0) / sigma_t**2
+    return mean, sigma_s**2 * variance / sigma_t**2
 
 
 STEP_FROM_NOISE = Exercise(
@@ -430,6 +454,13 @@ def step_from_noise(x_t, eps, alpha_t, sigma_t, alpha_s, sigma_s):
             "the path need not keep it.",
             "notebook 05, section 10",
         ),
+        Wrong(
+            "eps without its sigma",
+            noise_without_sigma,
+            "You subtract eps from x_t as it is. It estimates a noise of variance 1, and in x_t that noise is "
+            "multiplied by sigma_t.",
+            UNSEEN,
+        ),
     ),
 )
 
@@ -466,7 +497,9 @@ def score_downhill(x_t, score, alpha_t, sigma_t, alpha_s, sigma_s):
 def score_with_a_difference(x_t, score, alpha_t, sigma_t, alpha_s, sigma_s):
     factor = alpha_t / alpha_s
     variance = sigma_t**2 - sigma_s**2
-    return (x_t + variance * score) / factor, sigma_s**2 * variance / sigma_t**2
+    x0 = (x_t + sigma_t**2 * score) / alpha_t
+    mean = (factor * sigma_s**2 * x_t + alpha_s * variance * x0) / sigma_t**2
+    return mean, sigma_s**2 * variance / sigma_t**2
 
 
 def score_for_noise(x_t, score, alpha_t, sigma_t, alpha_s, sigma_s):
@@ -484,7 +517,9 @@ def half_the_score(x_t, score, alpha_t, sigma_t, alpha_s, sigma_s):
 def score_of_unit_paths(x_t, score, alpha_t, sigma_t, alpha_s, sigma_s):
     factor = alpha_t / alpha_s
     variance = 1 - factor**2
-    return (x_t + variance * score) / factor, sigma_s**2 * variance / sigma_t**2
+    x0 = (x_t + sigma_t**2 * score) / alpha_t
+    mean = (factor * sigma_s**2 * x_t + alpha_s * variance * x0) / sigma_t**2
+    return mean, sigma_s**2 * variance / sigma_t**2
 
 
 STEP_FROM_SCORE = Exercise(
@@ -554,18 +589,20 @@ STEP = Problem(
             STEP_FROM_NOISE,
             "Many networks estimate the noise and not the data. You are given $x_t = \\alpha_t x_0 + \\sigma_t "
             "\\varepsilon$ and an estimate `eps` of $\\mathbb E[\\varepsilon \\mid x_t]$, of the same shape. Return "
-            "the mean $\\tilde\\mu$ and the variance $\\tilde\\sigma^2$ of the loop's Gaussian step from $t$ to an "
-            "earlier time $s > 0$, where the estimate is treated as if it were the truth. $\\alpha$ (of the data) and "
-            "$\\sigma$ (a standard deviation) at both times are numbers, and $\\alpha^2 + \\sigma^2$ need not be 1.",
+            "the mean $\\tilde\\mu$ and the variance $\\tilde\\sigma^2$ of the Gaussian step that the loop of "
+            "notebook 06 takes from $t$ to an earlier time $s > 0$, where the estimate is treated as if it were the "
+            "truth. $\\alpha$ (of the data) and $\\sigma$ (a standard deviation) at both times are numbers, and "
+            "$\\alpha^2 + \\sigma^2$ need not be 1.",
             "notebook 06, sections 2 and 3",
         ),
         Variant(
             STEP_FROM_SCORE,
             "Some networks estimate the score and not the data. You are given $x_t = \\alpha_t x_0 + \\sigma_t "
-            "\\varepsilon$ and the score $\\nabla \\ln p_t(x_t)$, of the same shape. Return the mean $\\tilde\\mu$ and "
-            "the variance $\\tilde\\sigma^2$ of the loop's Gaussian step from $t$ to an earlier time $s > 0$, where "
-            "$\\mathbb E[x_0 \\mid x_t]$ is treated as if it were $x_0$. $\\alpha$ (of the data) and $\\sigma$ (a "
-            "standard deviation) at both times are numbers, and $\\alpha^2 + \\sigma^2$ need not be 1.",
+            "\\varepsilon$ and the score $\\nabla \\ln p_t(x_t)$, of the same shape. Return the mean $\\tilde\\mu$ "
+            "and the variance $\\tilde\\sigma^2$ of the Gaussian step that the loop of notebook 06 takes from $t$ to "
+            "an earlier time $s > 0$, where $\\mathbb E[x_0 \\mid x_t]$ is treated as if it were $x_0$. $\\alpha$ (of "
+            "the data) and $\\sigma$ (a standard deviation) at both times are numbers, and $\\alpha^2 + \\sigma^2$ "
+            "need not be 1.",
             "notebook 06, sections 2 and 9",
         ),
     ),
@@ -735,6 +772,16 @@ def axes_with_variances(x_t, alpha, sigmas, points):
     return torch.softmax(-squares.sum(dim=2) / 2, dim=1) @ points
 
 
+def axes_with_fourth_powers(x_t, alpha, sigmas, points):
+    away = (x_t[:, None] - alpha * points) / sigmas**2
+    return torch.softmax(-(away**2).sum(dim=2) / 2, dim=1) @ points
+
+
+def alpha_times_the_mean(x_t, alpha, sigmas, points):
+    away = (x_t[:, None] - alpha * points) / sigmas
+    return torch.softmax(-(away**2).sum(dim=2) / 2, dim=1) @ (alpha * points)
+
+
 def axes_without_half(x_t, alpha, sigmas, points):
     away = (x_t[:, None] - alpha * points) / sigmas
     return torch.softmax(-(away**2).sum(dim=2), dim=1) @ points
@@ -806,6 +853,18 @@ def denoise_by_axis(x_t, alpha, sigmas, points):
             "0 / 0. Only differences of the exponents matter.",
             "rust-ml/linfa#443",
         ),
+        Wrong(
+            "sigma squared before the square",
+            axes_with_fourth_powers,
+            "You divide by sigma² and square afterwards, so sigma stands there in its fourth power.",
+            UNSEEN,
+        ),
+        Wrong(
+            "alpha times the mean",
+            alpha_times_the_mean,
+            "Your result is alpha times too small: it is the mean of alpha x0. Average the points themselves.",
+            UNSEEN,
+        ),
     ),
 )
 
@@ -815,11 +874,11 @@ DENOISE = Problem(
     variants=(
         Variant(
             DENOISE_LAPLACE,
-            "The noise is not Gaussian here: $x_t = \\alpha\\, x_0 + n$, where $n$ is independent of $x_0$ and its two "
-            "coordinates are independent, each with Laplace's density $\\frac{1}{2b}\\, e^{-|n| / b}$. $x_0$ is one of "
-            "the $N$ rows of `points`, each with the probability $1/N$. $\\alpha$ and $b$ are numbers. Return "
-            "$\\mathbb E[x_0 \\mid x_t]$ for each row of `x_t`. The result has to be finite and right for places far "
-            "from all points too.",
+            "The noise is not Gaussian here: $x_t = \\alpha\\, x_0 + n$, where $n$ is independent of $x_0$ and its "
+            "two coordinates $n_1$ and $n_2$ are independent, each with Laplace's density $\\frac{1}{2b}\\, e^{-|n_i| "
+            "/ b}$. $x_0$ is one of the $N$ rows of `points`, each with the probability $1/N$. $\\alpha$ and $b$ are "
+            "numbers. Return $\\mathbb E[x_0 \\mid x_t]$ for each row of `x_t`. The result has to be finite and right "
+            "for places far from all points too.",
             "notebook 06, section 11",
         ),
         Variant(
@@ -918,6 +977,15 @@ def weights_of_the_data(x_t, alpha, sigma, weights, means, variances):
     return (weights * (variances * sigma**2 / total + (centres - mean) ** 2)).sum(dim=1)
 
 
+def responsibilities_without_widths(x_t, alpha, sigma, weights, means, variances):
+    total = alpha**2 * variances + sigma**2
+    away = x_t[:, None] - alpha * means
+    r = torch.softmax(torch.log(weights) - away**2 / (2 * total), dim=1)
+    centres = means + alpha * variances / total * away
+    mean = (r * centres).sum(dim=1, keepdim=True)
+    return (r * (variances * sigma**2 / total + (centres - mean) ** 2)).sum(dim=1)
+
+
 def mean_of_squares(x_t, alpha, sigma, weights, means, variances):
     total = alpha**2 * variances + sigma**2
     away = x_t[:, None] - alpha * means
@@ -978,6 +1046,13 @@ def posterior_variance(x_t, alpha, sigma, weights, means, variances):
             "the mean of the squares",
             mean_of_squares,
             "You return E[x0² | x_t]. A variance is measured around the mean.",
+            UNSEEN,
+        ),
+        Wrong(
+            "exponentials for densities",
+            responsibilities_without_widths,
+            "Your responsibilities use the exponentials alone. A density also has its width below the line, and the "
+            "components are not equally wide.",
             UNSEEN,
         ),
     ),
@@ -1264,6 +1339,16 @@ def tempered_altogether(alphas, v0, r):
     return u
 
 
+def tempered_with_data_not_shrunk(alphas, v0, r):
+    u = 1.0
+    for t, s in zip(alphas[:-1].tolist(), alphas[1:].tolist(), strict=True):
+        step = 1 - (t / s) ** 2
+        estimate = t * v0 / (v0 + 1 - t**2)
+        c = (t / s * (1 - s**2) + s * step * estimate) / (1 - t**2)
+        u = c**2 * u + r**2 * (1 - s**2) * step / (1 - t**2)
+    return u
+
+
 def tempered_without_noise_in_data(alphas, v0, r):
     u = 1.0
     for t, s in zip(alphas[:-1].tolist(), alphas[1:].tolist(), strict=True):
@@ -1328,6 +1413,12 @@ def tempered_variance(alphas, v0, r):
             tempered_without_noise_in_data,
             "Your denoiser returns x_t / alpha_t, as if there were no noise in x_t. The exact one is nearer to the "
             "mean of the data.",
+            UNSEEN,
+        ),
+        Wrong(
+            "the variance of x_t",
+            tempered_with_data_not_shrunk,
+            "Your denoiser takes v0 + sigma_t² for the variance of x_t. The data in x_t are multiplied by alpha_t.",
             UNSEEN,
         ),
     ),
@@ -1413,6 +1504,16 @@ def eta_of_independent_parts(alphas, v0, eta):
     return u
 
 
+def eta_with_data_not_shrunk(alphas, v0, eta):
+    u = 1.0
+    for t, s in zip(alphas[:-1].tolist(), alphas[1:].tolist(), strict=True):
+        fresh = eta**2 * (1 - s**2) * (1 - (t / s) ** 2) / (1 - t**2)
+        estimate = t * v0 / (v0 + 1 - t**2)
+        c = s * estimate + math.sqrt(1 - s**2 - fresh) * (1 - t * estimate) / math.sqrt(1 - t**2)
+        u = c**2 * u + fresh
+    return u
+
+
 def eta_with_x_t_for_noise(alphas, v0, eta):
     u = 1.0
     for t, s in zip(alphas[:-1].tolist(), alphas[1:].tolist(), strict=True):
@@ -1481,6 +1582,12 @@ def variance_with_eta(alphas, v0, eta):
             "sigma_t.",
             UNSEEN,
         ),
+        Wrong(
+            "the variance of x_t",
+            eta_with_data_not_shrunk,
+            "Your denoiser takes v0 + sigma_t² for the variance of x_t. The data in x_t are multiplied by alpha_t.",
+            UNSEEN,
+        ),
     ),
 )
 
@@ -1518,7 +1625,7 @@ PLOT = Plot(
         "The data are two points on the line, -1 with the probability 0.2 and 1 with the probability 0.8. Over $x_t$ "
         "from -1.5 to 1.5, draw the mean $\\mathbb E[x_0 \\mid x_t]$ in one panel and the variance "
         "$\\operatorname{Var}[x_0 \\mid x_t]$ in another one, each at two noise levels: $\\alpha = 0.8$ with $\\sigma "
-        "= 0.6$, and $\\alpha = 0.954$ with $\\sigma = 0.3$. Then explain in three or four sentences: at which $x_t$ "
+        "= 0.6$, and $\\alpha = 0.954$ with $\\sigma = 0.3$. Then explain in about six sentences: at which $x_t$ "
         "is the variance largest, and why is that not at 0? How do the height and the width of its peak change from "
         "the larger noise to the smaller one, and why? Suppose the loop of notebook 06 stands at the peak and takes "
         "one step, all the way to $t = 0$: what does it return, how often does that value occur in the data, and what "

@@ -419,7 +419,7 @@ TARGET = Problem(
             "A network predicts $\\varepsilon - x_0$ on a path $x_t = \\alpha x_0 + \\sigma\\varepsilon$, where "
             "$\\alpha$ and $\\sigma$ may be any positive numbers. Which score $\\nabla\\ln p_t(x_t)$ does it predict? "
             "`out` is the predicted difference, and `x_t` holds the noisy points, both of shape (B, d). `alpha` and "
-            "`sigma` are numbers, the same for all points. Return (B, d).",
+            "`sigma` are the numbers $\\alpha$ and $\\sigma$, the same for all points. Return (B, d).",
             "notebook 07, sections 7 and 9",
         ),
     ),
@@ -511,7 +511,7 @@ def kl_by_axis(mean_q, variance_q, mean_p, variance_p):
                     + (mean_q - mean_p) ** 2 / variance_p
                 ).sum(dim=1)
             ),
-            "The logarithm has the wrong sign, so that your KL can be negative, and a KL never is.",
+            "The logarithm alone has the wrong sign. With it your KL can be negative, and a KL never is.",
             "FluxML/model-zoo#147",
         ),
         Wrong(
@@ -525,8 +525,8 @@ def kl_by_axis(mean_q, variance_q, mean_p, variance_p):
                     + (mean_q - mean_p) ** 2 / variance_q
                 ).sum(dim=1)
             ),
-            "You divide the distance of the means by the variance of q. The distance comes from ln p, where it stands "
-            "over the variance of p.",
+            "The terms with the variances alone are right, but you divide the distance of the means by the variance of "
+            "q. The distance comes from ln p, where it stands over the variance of p.",
             UNSEEN,
         ),
         Wrong(
@@ -621,6 +621,20 @@ def end_term(x0, alpha, sigma, prior_variances):
             "This is the KL of the prior from the end of the path. In the bound the mean is taken over points of the "
             "path, so q comes first.",
             "openai/spinningup#192",
+        ),
+        Wrong(
+            "the sign of the logarithm",
+            lambda x0, alpha, sigma, prior_variances: (
+                0.5
+                * (
+                    sigma**2 / prior_variances
+                    - 1
+                    + torch.log(sigma**2 / prior_variances)
+                    + (alpha * x0) ** 2 / prior_variances
+                ).sum(dim=1)
+            ),
+            "The logarithm alone has the wrong sign. With it your KL can be negative, and a KL never is.",
+            "FluxML/model-zoo#147",
         ),
         Wrong(
             "the clean point as the mean",
@@ -929,22 +943,25 @@ LOSS = Problem(
             "and the numbers `z` that were drawn, both of shape (B, d) with one point in each row, and `L`, an "
             "invertible lower triangular matrix of shape (d, d). `score(y)` returns a model's score at points of shape "
             "(B, d). For each point, return the squared norm of the difference between `score` at the noisy point and "
-            "the target of denoising score matching: the vector, computed from the clean point and its noise, whose "
-            "mean at a fixed noisy point is the score of the noisy density, whatever the data are. The loss has no "
-            "weight in front. Return (B,).",
+            "the target of denoising score matching. The target is a vector that you compute from the clean point and "
+            "its noise. Its mean over all pairs of clean point and noise that lead to the same noisy point is the "
+            "score of the noisy density there, whatever the data are. The loss has no weight and no 1/2 in front. "
+            "Return (B,). For your own tests you can pass `wavy_score`, from the first cell with code, as `score`.",
             "notebook 08, section 6",
             given=(wavy_score,),
         ),
         Variant(
             LOSS_WITH_LOGISTIC,
             "Denoising score matching does not need normal noise. Let a noisy point be $y = x + n$, where each "
-            "coordinate of the noise $n$ is drawn by itself from the logistic density $q(n) = \\frac{1}{4b}\\,"
-            "\\cosh^{-2}\\!\\bigl(\\frac{n}{2b}\\bigr)$ with the scale $b > 0$. You get the clean points `x` and the "
-            "`noise` that was drawn, both of shape (B, d), and the number `b`. `score(y)` returns a model's score at "
-            "points of shape (B, d). For each point, return the squared norm of the difference between `score` at the "
-            "noisy point and the target of denoising score matching: the vector, computed from the clean point and "
-            "its noise, whose mean at a fixed noisy point is the score of the noisy density, whatever the data are. "
-            "The loss has no weight in front. Return (B,).",
+            "coordinate of the noise $n$ is drawn by itself from the logistic density $q(n) = "
+            "\\frac{1}{4b}\\,\\cosh^{-2}\\!\\bigl(\\frac{n}{2b}\\bigr)$ with the scale $b > 0$. You get the clean "
+            "points `x` and the `noise` that was drawn, both of shape (B, d), and the number `b`. `score(y)` returns a "
+            "model's score at points of shape (B, d). For each point, return the squared norm of the difference "
+            "between `score` at the noisy point and the target of denoising score matching. The target is a vector "
+            "that you compute from the clean point and its noise. Its mean over all pairs of clean point and noise "
+            "that lead to the same noisy point is the score of the noisy density there, whatever the data are. The "
+            "loss has no weight and no 1/2 in front. Return (B,). For your own tests you can pass `wavy_score`, from "
+            "the first cell with code, as `score`.",
             "notebook 08, section 6",
             given=(wavy_score,),
         ),
@@ -1300,13 +1317,14 @@ LAB = Lab(
         prompt=(
             "The clean data are two points on the line: $-1$ with the probability 0.2 and $+1$ with the probability "
             "0.8 (A). For comparison take the same points with the probabilities exchanged, 0.8 and 0.2 (B). Draw the "
-            "exact scores of A and of B for the noisy data $x_\\sigma = x_0 + \\sigma\\varepsilon$, as two curves "
-            "over $x$ from $-2.5$ to $2.5$, in three panels for $\\sigma = 0.2$, $0.5$ and $1$. In three or four "
-            "sentences explain: how the curves of A and B differ in each panel, and why a network can learn from "
-            "samples of A at $\\sigma = 1$, but hardly at $\\sigma = 0.2$, that the weights are not those of B; why "
-            "annealed Langevin dynamics from $\\sigma = 10$ down to $0.2$ ends with the right weights all the same; "
-            "and what would happen to the weights of its samples if you used the score of B in place of that of A at "
-            "the last level, $\\sigma = 0.2$, only."
+            "exact scores of A and of B for the noisy data $x_\\sigma = x_0 + \\sigma\\varepsilon$, as two curves over "
+            "$x$ from $-2.5$ to $2.5$, in three panels for $\\sigma = 0.2$, $0.5$ and $1$. Explain in three or four "
+            "sentences. How do the curves of A and B differ in each panel? Why can a network that sees samples of A "
+            "learn at $\\sigma = 1$ that the probabilities are those of A and not those of B, and why hardly at "
+            "$\\sigma = 0.2$? Annealed Langevin dynamics goes from $\\sigma = 10$ down to $0.2$ in many levels, with "
+            "the scores of A: why does it end with the right fractions of points at $-1$ and $+1$ all the same? And "
+            "what would become of these fractions if it used the score of B at the last level, $\\sigma = 0.2$, and "
+            "only there?"
         ),
         rubric=(
             (
@@ -1325,14 +1343,15 @@ LAB = Lab(
             ),
             (
                 1,
-                "The weights come from the high levels: there walkers cross from one side to the other, so that the "
-                "fractions settle by the score, which depends on the weights. Once crossing stops, the walkers keep "
-                "their fractions, which hardly have to change any more.",
+                "The fractions come from the high levels: there walkers cross from one side to the other, so that the "
+                "fractions settle by the score, which depends on the probabilities. Once crossing stops, the walkers "
+                "keep their fractions, which hardly have to change any more.",
             ),
             (
                 1,
-                "With the score of B at the last level almost nothing happens to the weights: at 0.2 the scores differ "
-                "in the gap only, where there are no walkers, and nobody crosses it within the steps of a level.",
+                "With the score of B at the last level almost nothing happens to the fractions: at 0.2 the scores "
+                "differ in the gap only, where there are no walkers, and nobody crosses it within the steps of a "
+                "level.",
             ),
         ),
     ),

@@ -249,6 +249,17 @@ def stirred_step_by_levels(x, x0_hat, sigma_t, sigma_s, c, g):
             UNSEEN,
         ),
         Wrong(
+            "a variance for its root",
+            lambda x, x0_hat, sigma_t, sigma_s, c, g: (
+                x
+                + (1 + c**2) / 2 * (1 - sigma_s**2 / sigma_t**2) * (x0_hat - x)
+                + c * (sigma_t**2 - sigma_s**2) * normal(x, g)
+            ),
+            "You multiply the noise by the time of the step. It is the variance of noise that grows in proportion to "
+            "time.",
+            "the catalogue: |dt| without root",
+        ),
+        Wrong(
             "the score over sigma",
             lambda x, x0_hat, sigma_t, sigma_s, c, g: (
                 x
@@ -268,26 +279,25 @@ STIR = Problem(
     variants=(
         Variant(
             STIRRED_STEP,
-            "Write one Euler–Maruyama step of the way back in time, whose noise has the strength $c\\,g$ with any "
-            "stochasticity $c > 0$, such that the crowd has at each time the density $p_t$ of the forward process $dx "
-            "= f x\\,dt "
-            "+ g\\,dw$. Everything is evaluated at the start of the step. `x` holds the points at time $t$, and "
-            "`score` the values of $\\nabla\\ln p_t$ there, both of shape (n, d). `f` and `g2` are the numbers $f$ and "
-            "$g^2$ at time $t$, and the positive number `dt` is by how much time falls. Draw the noise from the "
-            "generator `g`. Return the points at the earlier time, (n, d).",
+            "A crowd has gone through the forward process $dx = f x\\,dt + g\\,dw$, and an SDE is to bring it back in "
+            "time, so that at each time $t$ it has the density $p_t$ again. The noise of this SDE has the strength "
+            "$c\\,g$, with any stochasticity $c > 0$. Write one Euler–Maruyama step of it, with everything evaluated "
+            "at the start of the step. `x` holds the points at time $t$, and `score` the values of $\\nabla\\ln p_t$ "
+            "there, both of shape (n, d). `f` and `g2` are the numbers $f$ and $g^2$ at time $t$, and the positive "
+            "number `dt` is by how much time falls. Draw the noise from `g`, which here is the generator and not the "
+            "strength $g$. Return the points at the earlier time, (n, d).",
             "notebook 09, section 3",
         ),
         Variant(
             STIRRED_STEP_BY_LEVELS,
-            "Write one Euler–Maruyama step of the way back in time on the path $x_t = x_0 + \\sigma\\varepsilon$, "
-            "whose "
-            "noise has the strength $c\\,g$ with any stochasticity $c > 0$, such that the crowd has at each level the "
-            "density of the forward process. The step goes from the noise level `sigma_t` down to `sigma_s`; take it "
-            "in the clock "
-            "in which $\\sigma^2$ is the time, so that $g = 1$. `sigma_t`, `sigma_s` and `c` are numbers. The score "
-            "is taken at the start of the step: `x` holds "
-            "the points at `sigma_t`, and `x0_hat` the exact estimates $\\mathbb E[x_0 \\mid x]$ there, both of shape "
-            "(n, d). Draw the noise from the generator `g`. Return the points at `sigma_s`, (n, d).",
+            "A crowd has gone along the path $x_t = x_0 + \\sigma\\varepsilon$, and an SDE is to bring it back, so "
+            "that at each noise level it has the density of the forward process $dx = g\\,dw$ again. The noise of this "
+            "SDE has the strength $c\\,g$, with any stochasticity $c > 0$. Write one Euler–Maruyama step of it from "
+            "the level `sigma_t` down to `sigma_s`. Take the step in the clock in which $\\sigma^2$ is the time, so "
+            "that the strength $g$ is 1, with the score at the start of the step. `sigma_t`, `sigma_s` and `c` are "
+            "numbers. `x` holds the points at `sigma_t`, and `x0_hat` the exact estimates $\\mathbb E[x_0 \\mid x]$ "
+            "there, both of shape (n, d). Draw the noise from `g`, which here is the generator. Return the points at "
+            "`sigma_s`, (n, d).",
             "notebook 09, sections 2 and 3",
         ),
     ),
@@ -510,26 +520,25 @@ WIDTH = Problem(
         Variant(
             WIDTH_WITH_FACTOR,
             "The data are $\\mathcal N(0, s_0^2)$ on the line, and the path has $\\alpha = 1$ and $\\sigma = 0$ at $t "
-            "= "
-            "0$. Somebody multiplies the exact score of the probability-flow ODE by a number $k$, $dx = [f x - "
-            "\\tfrac k2 g^2\\,\\nabla\\ln p_t(x)]\\,dt$, and follows it in infinitely small steps from $t = 1$ to 0. "
-            "The walkers start with the density $p_1$ of the noisy data. Which standard deviation do they have at $t = "
-            "0$? It is the same for every path with the given end: the numbers `alpha` and `sigma` are those of the "
-            "path at $t = 1$, and $\\alpha^2 + \\sigma^2$ need not be 1. `s0` is a standard deviation. Return one "
+            "= 0$, and then some drift $f$ and strength $g$ that you need not know. Somebody multiplies the exact "
+            "score of the probability-flow ODE by a number $k$, $dx = [f x - \\tfrac k2 g^2\\,\\nabla\\ln "
+            "p_t(x)]\\,dt$, and follows it in infinitely small steps from $t = 1$ to 0. The walkers start with the "
+            "density $p_1$ of the noisy data. Which standard deviation do they have at $t = 0$? It is the same for "
+            "every path with the given end: the numbers `alpha` and `sigma` are those of the path at $t = 1$, both "
+            "positive, and $\\alpha^2 + \\sigma^2$ need not be 1. `s0` is the standard deviation $s_0$. Return one "
             "number.",
             "notebook 09, section 6",
         ),
         Variant(
             WIDTH_WITH_NOISE,
             "The data are $\\mathcal N(0, s_0^2)$ on the line, and the path has $\\alpha = 1$ and $\\sigma = 0$ at $t "
-            "= "
-            "0$. Somebody keeps the drift of the probability-flow ODE but adds noise, $dx = [f x - \\tfrac12 g^2\\,"
-            "\\nabla\\ln p_t(x)]\\,dt + c\\,g\\,dw$ with a number $c$ and the exact score, and follows it in "
-            "infinitely "
-            "small steps from $t = 1$ to 0. The walkers start with the density $p_1$ of the noisy data. Which standard "
-            "deviation do they have at $t = 0$? It is the same for every path with the given end: the numbers `alpha` "
-            "and `sigma` are those of the path at $t = 1$, and $\\alpha^2 + \\sigma^2$ need not be 1. `s0` is a "
-            "standard deviation. Return one number.",
+            "= 0$, and then some drift $f$ and strength $g$ that you need not know. Somebody keeps the drift of the "
+            "probability-flow ODE but adds noise, $dx = [f x - \\tfrac12 g^2\\,\\nabla\\ln p_t(x)]\\,dt + c\\,g\\,dw$ "
+            "with a number $c$ and the exact score, and follows it in infinitely small steps from $t = 1$ to 0. The "
+            "walkers start with the density $p_1$ of the noisy data. Which standard deviation do they have at $t = 0$? "
+            "It is the same for every path with the given end: the numbers `alpha` and `sigma` are those of the path "
+            "at $t = 1$, both positive, and $\\alpha^2 + \\sigma^2$ need not be 1. `s0` is the standard deviation "
+            "$s_0$. Return one number.",
             "notebook 09, section 6",
         ),
     ),
@@ -1114,8 +1123,8 @@ ABOUT_THE_STEP = (
 )
 ABOUT_THE_DENOISER = (
     " `denoise(x, u)` estimates $x_0$ from points *of the path* at the level $u$. Call it twice. The levels are plain "
-    "numbers. Return points of the "
-    "path at the level $w$, (B, d)."
+    "numbers. Return points of the path at the level $w$, (B, d). For your own tests you can pass `tanh_denoiser`, "
+    "from the first cell with code, as `denoise`."
 )
 
 STEP = Problem(
@@ -1422,13 +1431,13 @@ LAB = Lab(
             "The data are $\\mathcal N(0, 1)$ on the line. Then $\\bar x = x/\\alpha$ obeys $d\\bar x/du = "
             "\\hat\\varepsilon = u\\,\\bar x/(1 + u^2)$, and the exact solution is proportional to $\\sqrt{1 + u^2}$. "
             "Start at $\\bar x = 1$ and $u = 5$ and go down to $u = 0$ by Heun's method in $u$, with Euler's step "
-            "alone "
-            "where a step ends at $u = 0$, as in notebook 10. Draw the absolute error of $\\bar x$ at $u = 0$ over "
-            "the number $N$ of steps, from about 10 to 1,000 on logarithmic axes, for three grids: (a) $u_i = 5\\,(1 - "
-            "i/N)$; (b) $u_i = 5\\sqrt{1 - i/N}$; (c) the grid (b) with one more level, $0.001$, before the last one, "
-            "$0$. In three or four sentences explain which order each curve shows, why (b) is so much worse than (a), "
-            "though both end with a step of Euler's method, and why a single further step mends it. Support it with a "
-            "number: compute on paper how large the error of the last step of (b) is, and compare it with your curve."
+            "alone where a step ends at $u = 0$, as in notebook 10. Draw the absolute error of $\\bar x$ at $u = 0$ "
+            "over $N$, from about 10 to 1,000 and on logarithmic axes, for three grids: (a) $u_i = 5\\,(1 - i/N)$; (b) "
+            "$u_i = 5\\sqrt{1 - i/N}$; (c) the grid (b) with one more level, $0.001$, before the last one, $0$, so $N "
+            "+ 1$ steps. Explain in about six sentences. Which order does each curve come near at the largest $N$? "
+            "Why is (b) so much worse than (a), though both end with a step of Euler's method, and why does a single "
+            "further step mend it? Support it with a number: compute on paper how large the error of the last step of "
+            "(b) is for a large $N$, and compare it with your curve at $N = 1{,}000$."
         ),
         rubric=(
             (
@@ -1444,8 +1453,9 @@ LAB = Lab(
             ),
             (
                 1,
-                "The number: Euler's last step goes twice as far as the ODE, so it is off by u² / 2 times the score, "
-                "here 12.5 x / N. With x = 1 / sqrt(26) = 0.196 that is 2.5e-3 at N = 1,000, and 2.4e-3 is measured.",
+                "The number: Euler's last step goes twice as far as the ODE, so it is off by u² / 2 times the size of "
+                "the score, here 12.5 x / N. With x = 1 / sqrt(26) = 0.196 that is 2.5e-3 at N = 1,000, and 2.4e-3 is "
+                "measured.",
             ),
             (
                 1,

@@ -154,7 +154,7 @@ ALPHA_BAR_FOR = Exercise(
     name="alpha_bar_for",
     stub='''
 def alpha_bar_for(alpha_bar, c):
-    """The alpha_bar, (n,), that hide pixels in [-c, c] as well as those given, (n,), hide pixels in [-1, 1]."""
+    """The alpha_bar, (n,), at which pixels in [-c, c] are as noisy as pixels in [-1, 1] at those given, (n,)."""
     ...  # your code
 ''',
     solution=alpha_bar_for,
@@ -177,7 +177,8 @@ def alpha_bar_for(alpha_bar, c):
         Wrong(
             "the other direction",
             lambda alpha_bar, c: c**2 * alpha_bar / (c**2 * alpha_bar + 1 - alpha_bar),
-            "Your path has less noise where the pixels are larger. They drown the noise already, so they need more.",
+            "Your path goes the wrong way: the larger the pixels, the less noise it has. Large pixels drown the noise "
+            "already, so they need more.",
             UNSEEN,
         ),
         Wrong(
@@ -215,15 +216,15 @@ SHIFT = Problem(
     variants=(
         Variant(
             TIME_OF_BLOCKS,
-            "On the cosine path $x_t = \\alpha x_0 + \\sigma \\varepsilon$ with $\\alpha = \\cos(\\pi t/2)$ and "
+            "The cosine path is $x_t = \\alpha x_0 + \\sigma \\varepsilon$ with $\\alpha = \\cos(\\pi t/2)$ and "
             "$\\sigma = \\sin(\\pi t/2)$, and every pixel has standard normal noise $\\varepsilon$ of its own. A "
             "picture is enlarged: each of its pixels becomes a block of $k \\times k$ pixels with the same value, and "
             "then noise is added up to time $t$. The mean of a block in this noisy picture is again $\\alpha$ times "
             "the pixel, plus noise. Write a function that returns the time $t'$ at which one pixel of the small "
             "picture, on the same path, has the same signal-to-noise ratio as that mean has at time $t$. The "
-            "signal-to-noise ratio is $(\\text{factor of the pixel})^2 / (\\text{variance of the noise})$. `t` is a "
-            "tensor of shape (n,), float64, with times strictly between 0 and 1, and `k` is a whole number of at least "
-            "1.",
+            "signal-to-noise ratio is the square of the factor before the clean pixel, divided by the variance of the "
+            "noise. `t` is a tensor of shape (n,), float64, with times strictly between 0 and 1, and `k` is a whole "
+            "number of at least 1.",
             "notebook 12, section 2",
         ),
         Variant(
@@ -231,10 +232,10 @@ SHIFT = Problem(
             "A path $x_t = \\sqrt{\\bar\\alpha}\\, x_0 + \\sqrt{1 - \\bar\\alpha}\\, \\varepsilon$ was made for pixels "
             "in $[-1, 1]$. The noise $\\varepsilon$ is standard normal. Somebody has multiplied all pixels by $c$, so "
             "that they lie in $[-c, c]$. Write a function that returns the $\\bar\\alpha'$ of another path of the same "
-            "form, such that the larger pixels have the same signal-to-noise ratio on the new path as the usual ones "
-            "have on the given path. The signal-to-noise ratio of a pixel is the square of its part in $x_t$ without "
-            "the noise, divided by the variance of its noise. `alpha_bar` is a tensor of shape (n,), float64, with "
-            "numbers strictly between 0 and 1, one for each time, and `c` is a positive number.",
+            "form, such that the multiplied pixels have the same signal-to-noise ratio on the new path as the original "
+            "ones have on the given path. The signal-to-noise ratio of a pixel is the square of its part in $x_t$ "
+            "without the noise, divided by the variance of its noise. `alpha_bar` is a tensor of shape (n,), float64, "
+            "with numbers strictly between 0 and 1, one for each time, and `c` is a positive number.",
             "notebook 12, section 2",
         ),
     ),
@@ -275,6 +276,7 @@ def group_modulate_cases(g):
     return (
         Case((h, scale, shift, 2), "two pictures of 2 × 2 positions with four channels in two groups"),
         Case((hidden, drawn(g, 3, 6), drawn(g, 3, 6), 2), "hidden pictures with other numbers of channels"),
+        Case((2 + 0.01 * drawn(g, 2, 6, 2, 2), drawn(g, 2, 6), drawn(g, 2, 6), 3), "hidden pictures that are almost grey"),
     )
 
 
@@ -310,6 +312,11 @@ def groups_by_scale_alone(h, scale, shift, groups):
     parts = h.reshape(len(h), groups, -1)
     parts = (parts - parts.mean(dim=2, keepdim=True)) / parts.std(dim=2, keepdim=True, unbiased=False)
     return scale[:, :, None, None] * parts.reshape(h.shape) + shift[:, :, None, None]
+
+
+def groups_with_eps(h, scale, shift, groups):
+    flat = torch.nn.functional.group_norm(h, groups)
+    return (1 + scale[:, :, None, None]) * flat + shift[:, :, None, None]
 
 
 GROUP_MODULATE = Exercise(
@@ -366,6 +373,13 @@ def group_modulate(h, scale, shift, groups):
             "You multiply by scale. With scale = 0 a channel would be silent, but it should stay as it is.",
             UNSEEN,
         ),
+        Wrong(
+            "eps in the root",
+            groups_with_eps,
+            "You add a small number to the variance, as PyTorch's layers do unless they are told not to. In a group "
+            "whose values hardly differ it is no longer small, and here nothing should be added.",
+            UNSEEN,
+        ),
     ),
 )
 
@@ -400,6 +414,9 @@ def token_modulate_cases(g):  # as many tokens as pictures, so that a wrong axis
         Case(
             (2 + 3 * drawn(g, 3, 3, 5), drawn(g, 3, 5), drawn(g, 3, 5)), "hidden pictures with other numbers of tokens"
         ),
+        Case(
+            (2 + 0.01 * drawn(g, 2, 2, 6), drawn(g, 2, 6), drawn(g, 2, 6)), "hidden tokens whose channels hardly differ"
+        ),
     )
 
 
@@ -431,6 +448,11 @@ def tokens_by_one_less(h, scale, shift):
 def tokens_by_scale_alone(h, scale, shift):
     h = (h - h.mean(dim=2, keepdim=True)) / h.std(dim=2, keepdim=True, unbiased=False)
     return scale[:, None] * h + shift[:, None]
+
+
+def tokens_with_eps(h, scale, shift):
+    flat = torch.nn.functional.layer_norm(h, h.shape[2:])
+    return (1 + scale[:, None]) * flat + shift[:, None]
 
 
 TOKEN_MODULATE = Exercise(
@@ -487,6 +509,13 @@ def token_modulate(h, scale, shift):
             "You multiply by scale. With scale = 0 a channel would be silent, but it should stay as it is.",
             UNSEEN,
         ),
+        Wrong(
+            "eps in the root",
+            tokens_with_eps,
+            "You add a small number to the variance, as PyTorch's layers do unless they are told not to. In a token "
+            "whose channels hardly differ it is no longer small, and here nothing should be added.",
+            UNSEEN,
+        ),
     ),
 )
 
@@ -501,8 +530,8 @@ NORMALISE = Problem(
             "channels are the first group, and so on. In each picture and each group, subtract the mean $\\mu$ over "
             "all its channels and positions, and divide by $\\sqrt{v}$. Here $v$ is the variance $\\frac1n \\sum_i "
             "(h_i - \\mu)^2$ over the same $n$ values, with nothing added to it. The noise level then enters through "
-            "`scale` and `shift`, both (B, C): each channel of each picture is multiplied by 1 + scale, and shift is "
-            "added. All tensors are float64, and so is the result, (B, C, H, W).",
+            "`scale` and `shift`, both (B, C): channel $c$ of picture $b$ is multiplied by 1 + `scale[b, c]`, and "
+            "`shift[b, c]` is added. All tensors are float64, and so is the result, (B, C, H, W).",
             "notebook 12, section 6",
         ),
         Variant(
@@ -511,9 +540,9 @@ NORMALISE = Problem(
             "the shape (B, T, C): pictures, tokens, channels. Write how the noise level enters. First each token is "
             "normalised by itself: subtract the mean $\\mu$ over its $C$ channels, and divide by $\\sqrt{v}$. Here $v$ "
             "is the variance $\\frac1C \\sum_c (h_c - \\mu)^2$, with nothing added to it. Then the noise level enters "
-            "as in the U-Net, through `scale` and `shift`, both (B, C): in each token of a picture, channel $c$ is "
-            "multiplied by 1 + the picture's scale of $c$, and the picture's shift of $c$ is added. All tensors are "
-            "float64, and so is the result, (B, T, C).",
+            "as in the U-Net, through `scale` and `shift`, both (B, C): in each token of picture $b$, channel $c$ is "
+            "multiplied by 1 + `scale[b, c]`, and `shift[b, c]` is added. All tensors are float64, and so is the "
+            "result, (B, T, C).",
             "notebook 12, section 6",
         ),
     ),
@@ -1021,7 +1050,7 @@ WEIGHT = Problem(
             "its pixels, times a weight which depends on the time alone. The weight grows without limit as $t \\to 0$, "
             "so where it would be above `most`, it is `most`. Return the mean of this loss over the B pictures. "
             "`x0_hat` and `x0`, (B, 1, H, W), are the predictions and the clean pictures, `sigma`, (B,), is $\\sigma$ "
-            "at the times of the pictures, and `most` is a number. All tensors are float64.",
+            "at the times of the pictures and positive, and `most` is a positive number. All tensors are float64.",
             "notebook 13, section 4",
         ),
         Variant(
@@ -1033,8 +1062,8 @@ WEIGHT = Problem(
             "of $(\\hat\\varepsilon - \\varepsilon)^2$ over its pixels, times a weight which depends on the time "
             "alone. The weight grows without limit as $t \\to 1$, so where it would be above `most`, it is `most`. "
             "Return the mean of this loss over the B pictures. `eps_hat` and `eps`, (B, 1, H, W), are the predictions "
-            "and the true noise, `alpha`, (B,), is $\\alpha$ at the times of the pictures, and `most` is a number. All "
-            "tensors are float64.",
+            "and the true noise, `alpha`, (B,), is $\\alpha$ at the times of the pictures and positive, and `most` is "
+            "a positive number. All tensors are float64.",
             "notebook 13, section 4",
         ),
     ),
@@ -1044,9 +1073,9 @@ WEIGHT = Problem(
 # sample: the sampler that draws no noise, on a path on which alpha² + sigma² is not 1, and with another target
 
 
-def network_of_v(x, alpha, sigma):
-    """What a trained network would predict for x, (B, 1, H, W), at the noise level of the numbers alpha and sigma."""
-    return torch.tanh(0.8 * x + 0.5 * alpha) - 0.6 * sigma * x + 0.2 * torch.cos(2 * x)
+def some_network(x, alpha, sigma):
+    """What some network predicts for x, (B, 1, H, W), at the noise level of the numbers alpha and sigma. As x."""
+    return torch.tanh(0.8 * x - 0.5 * alpha) + 0.4 * sigma * x + 0.2 * torch.cos(2 * x)
 
 
 def sample_v(predict_v, x, alphas, sigmas):
@@ -1128,16 +1157,24 @@ PUBLIC_ALPHAS, PUBLIC_SIGMAS = double(0.4, 0.6, 0.9, 1.1), double(1.5, 1.2, 0.7,
 PUBLIC_NOISE = double(0.4, -1.3, 2.0, 0.9).reshape(1, 1, 2, 2)
 
 
-def sample_cases(g, predict):
+def sample_cases(g):
     alphas = within(g, 0.3, 1.2, 6).sort().values
     sigmas = torch.cat([within(g, 0.1, 1.8, 5).sort(descending=True).values, double(0.0)])
     return (
         Case(
-            (predict, PUBLIC_NOISE, PUBLIC_ALPHAS, PUBLIC_SIGMAS),
-            "one picture of 2 × 2 pixels, alphas = (0.4, 0.6, 0.9, 1.1) and sigmas = (1.5, 1.2, 0.7, 0.2)",
+            (some_network, PUBLIC_NOISE, PUBLIC_ALPHAS, PUBLIC_SIGMAS),
+            "some_network, a picture of 2 × 2 pixels, alphas = (0.4, 0.6, 0.9, 1.1) and sigmas = (1.5, 1.2, 0.7, 0.2)",
         ),
-        Case((predict, drawn(g, 3, 1, 2, 3), alphas, sigmas), "hidden pictures on a longer path"),
+        Case((some_network, drawn(g, 3, 1, 2, 3), alphas, sigmas), "hidden pictures on a longer path"),
     )
+
+
+def sample_v_all_at_the_next_level(predict_v, x, alphas, sigmas):
+    for alpha, sigma in zip(alphas[1:], sigmas[1:], strict=True):
+        v, scale = predict_v(x, alpha, sigma), alpha**2 + sigma**2
+        x0_hat, eps_hat = (alpha * x - sigma * v) / scale, (sigma * x + alpha * v) / scale
+        x = alpha * x0_hat + sigma * eps_hat
+    return x
 
 
 SAMPLE_V = Exercise(
@@ -1155,7 +1192,7 @@ def sample_v(predict_v, x, alphas, sigmas):
         "that factor is 1, and here it is not."
     ),
     truth=sample_v_truth,
-    cases=lambda g: sample_cases(g, network_of_v),
+    cases=sample_cases,
     hints=(),
     wrong=(
         Wrong(
@@ -1193,16 +1230,19 @@ def sample_v(predict_v, x, alphas, sigmas):
         Wrong(
             "told the next level",
             sample_v_of_the_next_level,
-            "You tell the network the level to which x is going. It has to know the noise that is in x now.",
+            "Only the network is wrong about the level: you tell it the one to which x is going. It has to know the "
+            "noise that is in x now.",
+            UNSEEN,
+        ),
+        Wrong(
+            "nothing moves",
+            sample_v_all_at_the_next_level,
+            "Your result is x as it came, because you take it apart and put it together again with the same alpha and "
+            "sigma. These two belong to different levels.",
             UNSEEN,
         ),
     ),
 )
-
-
-def network_of_u(x, alpha, sigma):
-    """What a trained network would predict for x, (B, 1, H, W), at the noise level of the numbers alpha and sigma."""
-    return torch.tanh(0.8 * x - 0.5 * alpha) + 0.4 * sigma * x + 0.2 * torch.cos(2 * x)
 
 
 def sample_u(predict_u, x, alphas, sigmas):
@@ -1279,6 +1319,14 @@ def sample_u_of_the_next_level(predict_u, x, alphas, sigmas):
     return x
 
 
+def sample_u_all_at_the_next_level(predict_u, x, alphas, sigmas):
+    for alpha, sigma in zip(alphas[1:], sigmas[1:], strict=True):
+        u, scale = predict_u(x, alpha, sigma), alpha + sigma
+        x0_hat, eps_hat = (x - sigma * u) / scale, (x + alpha * u) / scale
+        x = alpha * x0_hat + sigma * eps_hat
+    return x
+
+
 SAMPLE_U = Exercise(
     id="lab12-13.sample.u",
     name="sample_u",
@@ -1291,7 +1339,7 @@ def sample_u(predict_u, x, alphas, sigmas):
     alternative=sample_u_at_once,
     why="In x - sigma u the noise cancels, and (alpha + sigma) x0 is left; in x + alpha u it is (alpha + sigma) eps.",
     truth=sample_u_truth,
-    cases=lambda g: sample_cases(g, network_of_u),
+    cases=sample_cases,
     hints=(),
     wrong=(
         Wrong(
@@ -1329,7 +1377,15 @@ def sample_u(predict_u, x, alphas, sigmas):
         Wrong(
             "told the next level",
             sample_u_of_the_next_level,
-            "You tell the network the level to which x is going. It has to know the noise that is in x now.",
+            "Only the network is wrong about the level: you tell it the one to which x is going. It has to know the "
+            "noise that is in x now.",
+            UNSEEN,
+        ),
+        Wrong(
+            "nothing moves",
+            sample_u_all_at_the_next_level,
+            "Your result is x as it came, because you take it apart and put it together again with the same alpha and "
+            "sigma. These two belong to different levels.",
             UNSEEN,
         ),
     ),
@@ -1347,10 +1403,10 @@ SAMPLE = Problem(
             "$\\sigma$ of the level of $x$. Start from `x`, (B, 1, H, W), float64, at the level `alphas[0]`, "
             "`sigmas[0]`, and go through all levels to the last one by DDIM: at each level find the $\\hat x_0$ and "
             "the $\\hat\\varepsilon$ that make up the present $x$ and the predicted $v$, and mix them again with "
-            "$\\alpha$ and $\\sigma$ of the next level. Return what you have at the last level. The `network_of_v` "
-            "below stands in for a trained network: pass it as `predict_v`.",
+            "$\\alpha$ and $\\sigma$ of the next level. Return what you have at the last level. For your own tests you "
+            "can pass `some_network`, from the first cell with code, as `predict_v`.",
             "notebook 13, section 2",
-            (network_of_v,),
+            (some_network,),
         ),
         Variant(
             SAMPLE_U,
@@ -1360,10 +1416,10 @@ SAMPLE = Problem(
             "in an $x$ at that level. Start from `x`, (B, 1, H, W), float64, at the level `alphas[0]`, `sigmas[0]`, "
             "and go through all levels to the last one by DDIM: at each level find the $\\hat x_0$ and the "
             "$\\hat\\varepsilon$ that make up the present $x$ and the predicted $u$, and mix them again with $\\alpha$ "
-            "and $\\sigma$ of the next level. Return what you have at the last level. The `network_of_u` below stands "
-            "in for a trained network: pass it as `predict_u`.",
+            "and $\\sigma$ of the next level. Return what you have at the last level. For your own tests you can pass "
+            "`some_network`, from the first cell with code, as `predict_u`.",
             "notebook 13, section 2",
-            (network_of_u,),
+            (some_network,),
         ),
     ),
 )
@@ -1379,15 +1435,16 @@ PLOT = Plot(
         "own: add a normal number of mean 0 and standard deviation 0.1 to it. Draw 100,000 pixels with their noise at "
         "each of many times from $t = 0.2$ to $0.999$. Plot three mean square errors of $x_0$ over $t$, with a "
         "logarithmic vertical axis: of the exact denoiser, of the estimate that follows from the network's noise, and "
-        "of the same estimate clipped to $[-1, 1]$. In three or four sentences: where does the second curve cross 1, "
-        "and why there? To which value does the third one go as $t \\to 1$, and why is that worse than answering 0? "
-        "And what would the second curve look like if the network predicted $v$, with an error of the same size?"
+        "of the same estimate clipped to $[-1, 1]$. Explain in about six sentences. At which $t$ does the second "
+        "curve cross 1, and of which two parts is its error made there? To which value does the third one go as $t "
+        "\\to 1$, and why is that worse than answering 0? And what would the second curve look like if the network "
+        "predicted $v$, with an error of the same size?"
     ),
     rubric=(
         (
             1,
             "The plot shows three curves with labels: the exact error rises from 0.003 to 1, the second lies within 5 "
-            "% of it from t = 0.3 to 0.7 and climbs to some 4,000 at t = 0.999, and the third stays below 2.",
+            "% of it from t = 0.3 to 0.7 and climbs to some 4,000 at t = 0.999, and the third levels off at 2.",
         ),
         (
             1,

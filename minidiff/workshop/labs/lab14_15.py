@@ -223,7 +223,7 @@ GUIDE_SETTING = (
     "networks. "
 )
 GUIDE_WEIGHT = (
-    "The weight $w$ is that of Ho and Salimans, as in the notebook's remark on the convention: $w = 0$ is the "
+    "The weight $w$ is that of Ho and Salimans, as in the remark on the convention in notebook 14: $w = 0$ is the "
     "conditional model, and a larger $w$ moves away from the unconditional one. All tensors have the shape (B, d) and "
     "are float64; `alpha`, `sigma` and `w` are numbers, and `alpha` and `sigma` are positive."
 )
@@ -610,27 +610,27 @@ STEER = Problem(
         Variant(
             EPS_TOWARDS,
             "On a path $x_t = \\alpha x_0 + \\sigma\\varepsilon$, a network without labels predicts the noise in each "
-            "of B points, `eps_hat`. A classifier of noisy points is asked for a point of *any one* of several "
-            "classes: `logits(x_t)` returns (B, classes), and `wanted`, (classes,) and bool, is True for each class "
-            "that will do. So $w$ times the gradient, with respect to $x_t$, of the logarithm of the probability that "
-            "the class of the point is a wanted one is added to the score. Each point's own gradient counts for that "
-            "point. Write a function that returns the predicted noise that belongs to this new score. `eps_hat` and "
-            "`x_t` have the shape (B, d) and are float64; `sigma` and `w` are positive numbers. The `classifier` below "
-            "stands in for a trained one at the time $t$: pass it as `logits`.",
+            "of B points, `eps_hat`. You want points of *any one* of several classes, and use a classifier of noisy "
+            "points for it. `logits(x_t)` returns its logits, (B, classes), and `wanted`, (classes,) and bool, is True "
+            "for each class that will do. So $w$ times the gradient, with respect to $x_t$, of the logarithm of the "
+            "probability that the class of the point is a wanted one is added to the score. Each point's own gradient "
+            "counts for that point. Write a function that returns the predicted noise that belongs to this new score. "
+            "`eps_hat` and `x_t` have the shape (B, d) and are float64; `sigma` and `w` are positive numbers. For your "
+            "own tests you can pass `classifier`, from the first cell with code, as `logits`.",
             "notebook 14, section 1",
             (classifier,),
         ),
         Variant(
             V_AWAY,
             "On the cosine path $x_t = \\alpha x_0 + \\sigma\\varepsilon$ with $\\alpha^2 + \\sigma^2 = 1$, a network "
-            "without labels predicts $v = \\alpha\\varepsilon - \\sigma x_0$ for each of B points, `v_hat`. A "
-            "classifier of noisy points is asked for a point of *any class but* $y$: `logits(x_t)` returns (B, "
-            "classes), and `y`, (B,) and int64, holds the class that each point should avoid, counted from 0. So $w$ "
-            "times the gradient, with respect to $x_t$, of the logarithm of the probability that the class of the "
-            "point is not $y$ is added to the score. Each point's own gradient counts for that point. Write a function "
-            "that returns the $v$ that belongs to this new score. `v_hat` and `x_t` have the shape (B, d) and are "
-            "float64; `alpha`, `sigma` and `w` are positive numbers. The `classifier` below stands in for a trained "
-            "one at the time $t$: pass it as `logits`.",
+            "without labels predicts $v = \\alpha\\varepsilon - \\sigma x_0$ for each of B points, `v_hat`. You want "
+            "points of *any class but* $y$, and use a classifier of noisy points for it. `logits(x_t)` returns its "
+            "logits, (B, classes), and `y`, (B,) and int64, holds the class that each point should avoid, counted from "
+            "0. So $w$ times the gradient, with respect to $x_t$, of the logarithm of the probability that the class "
+            "of the point is not $y$ is added to the score. Each point's own gradient counts for that point. Write a "
+            "function that returns the $v$ that belongs to this new score. `v_hat` and `x_t` have the shape (B, d) and "
+            "are float64; `alpha`, `sigma` and `w` are positive numbers. For your own tests you can pass `classifier`, "
+            "from the first cell with code, as `logits`.",
             "notebook 14, section 1",
             (classifier,),
         ),
@@ -1008,7 +1008,7 @@ def replace_noisy_truth(
 def replace_noisy_cases(g):
     public = double(1.5, -0.7, 0.4, -1.8, 0.6, 1.1).reshape(2, 3)
     noise = double(0.4, -1.3, 2.0, 0.9, -0.5, 0.7).reshape(2, 3)
-    stds = torch.tensor([between(g, 0.1, 0.3), between(g, 2, 3), between(g, 0.2, 0.4), 0.0, 0.25], dtype=DOUBLE)
+    stds = double(between(g, 0.1, 0.3), between(g, 1.5, 1.6), between(g, 0.2, 0.4), 0.0, 0.9)  # 0.9: late, not early
     late, early = level(g, 0.5, 0.6), level(g, 0.3, 0.4)
     return (
         Case(
@@ -1021,7 +1021,7 @@ def replace_noisy_cases(g):
             "hidden points, measured with several noises",
         ),
         Case(
-            (drawn(g, 3, 5), drawn(g, 5), stds, torch.tensor([True, False, True, True, False]), *early, drawn(g, 3, 5)),
+            (drawn(g, 3, 5), drawn(g, 5), stds, torch.tensor([True, False, True, True, True]), *early, drawn(g, 3, 5)),
             "other hidden points at an earlier time",
         ),
     )
@@ -1199,11 +1199,11 @@ REPLACE = Problem(
             "\\varsigma_i z_i'$, where $z_i'$ is standard normal and `stds[i]` is the standard deviation "
             "$\\varsigma_i$, which may be 0. `known[i]` is True for the measured ones; for the others, `y[i]` and "
             "`stds[i]` mean nothing. A sampler has just arrived at `x`, (B, d), on the path $x = \\alpha x_0 + "
-            "\\sigma\\varepsilon$. Write the replacement for a noisy measurement: where the noise in $x_i$ is larger "
-            "than the noise in $\\alpha y_i$, it becomes $\\alpha y_i$ with so much more of the noise `z`, (B, d), "
-            "that its noise has the variance $\\sigma^2$ altogether. Where it is not, and where nothing was measured, "
-            "$x_i$ stays. `alpha` and `sigma` are positive numbers, and `z` is standard normal. All tensors but "
-            "`known` are float64.",
+            "\\sigma\\varepsilon$. Write the replacement for a noisy measurement. Where a coordinate was measured, and "
+            "the noise in $x_i$ has a larger standard deviation than the noise in $\\alpha y_i$, the new $x_i$ is "
+            "$\\alpha y_i$ plus a multiple of `z[:, i]`, such that all its noise together has the variance "
+            "$\\sigma^2$. Everywhere else $x_i$ stays. `z`, (B, d), is standard normal and independent of all other "
+            "noise, and `alpha` and `sigma` are positive numbers. All tensors but `known` are float64.",
             "notebook 15, section 10",
         ),
         Variant(
@@ -1454,12 +1454,13 @@ PLOT = Plot(
         "the exact denoiser of the class returns 1, and that of all data returns $\\tanh(\\alpha x_t/\\sigma^2)$. Take "
         "the cosine path, and at each time $t$ from 0.05 to 0.995 the point $x_t = \\alpha$, the mean of the noisy "
         "points of the class. Plot over $t$ the guided estimate of $x_0$ there, in the convention of notebook 14, for "
-        "$w = 1$, 2 and 4, and as a dashed line the estimate of a denoiser that would draw the tilted distribution. "
-        "Then repeat the curve for $w = 4$ with the numbers $-3$ and $3$ (divide the estimate by 3; the denoiser of "
-        "all data is then $3 \\tanh(3 \\alpha x_t/\\sigma^2)$, and $x_t = 3\\alpha$). In about four sentences: where "
-        "is the dashed line for each $w$, and why? Why does the curve for $w = 4$ leave it, although the two classes "
-        "do not overlap, and to which value does it go as $t \\to 1$? Where does it exceed the dashed line by a tenth, "
-        "and why does that happen at another time for $-3$ and $3$?"
+        "$w = 1$, 2 and 4, and dashed the estimate that the exact denoiser of the tilted distribution (section 3 of "
+        "notebook 14) would give at the same $x_t$. Then repeat the curve for $w = 4$ with the numbers $-3$ and $3$ "
+        "(divide the estimate by 3; the denoiser of all data is then $3 \\tanh(3 \\alpha x_t/\\sigma^2)$, and $x_t = "
+        "3\\alpha$). Explain in about four sentences. Where is the dashed line for each $w$, and why? Why does the "
+        "curve for $w = 4$ leave it, although the two classes do not overlap, and to which value does it go as $t \\to "
+        "1$? From which $t$ on does it exceed the dashed line by more than 0.1, and why is that another time for $-3$ "
+        "and $3$?"
     ),
     rubric=(
         (

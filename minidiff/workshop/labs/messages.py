@@ -31,7 +31,8 @@ class Unreadable(ValueError):
 
 def packed(words: dict[str, Any], tensors: dict[str, Tensor]) -> bytes:
     """Words in JSON's types, and tensors, as one message."""
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, {JOB: json.dumps(words)})
+    apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    return save(apart, {JOB: json.dumps(words)})  # safetensors takes no two tensors of one memory
 
 
 def unpacked(message: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -29,9 +29,9 @@ When your functions are marked they run alone, with `math`, `torch` and what thi
 there that a cell has printed, loaded or computed. A `g` is a `torch.Generator`: hand it on to whatever draws.
 
 Nothing here tells you whether you are right, so test it yourself: small inputs that you can do by hand, a mean or a
-variance of many draws, a limit that you know. A right function has all its points, one with a mistake that is known a
-quarter of them. In the end restart the kernel, run everything, save, and hand in this file (.ipynb)."""
-EXPLAIN = "*Your explanation: three or four sentences.*"
+variance of many draws, a limit that you know. A right function gets all its points, and a function with a well-known
+mistake a quarter of them. In the end restart the kernel, run everything, save, and hand in this file (.ipynb)."""
+EXPLAIN = "*Your explanation: about six sentences.*"
 
 
 def assignment(lab: Lab) -> str:

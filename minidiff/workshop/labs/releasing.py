@@ -21,9 +21,7 @@ from minidiff.workshop.labs.salt import salt_of, variants_of
 from minidiff.workshop.labs.submissions import Who
 from minidiff.workshop.workers import Refused
 
-__all__ = ["handed_out_to", "people_of", "release", "solved", "with_bug"]
-
-ALL = "all"  # handed_out: everybody has the same notebook
+__all__ = ["bug_handed_to", "people_of", "release", "solved", "variants_handed_out", "with_bug"]
 
 
 def release(course: Course, number: str, students: Path | None = None) -> dict[str, Path]:
@@ -39,12 +37,14 @@ def release(course: Course, number: str, students: Path | None = None) -> dict[s
     source = course.place("source", name, f"{name}.ipynb")
     _write(source, notebooks.release_of(lab, variants, bug, version=version))
     made = nbformat.read(gradebook.generate(course, lab), as_version=4)
-    course.keep(name, students=people)
+    drawn = {who: bugs.bug_of(lab, salt, who) for who in people} | {"": bug}
+    kept = {problem: variant.exercise.id for problem, variant in variants.items()}
+    course.keep(name, bugs={who: bugs.record_of(one) for who, one in drawn.items()}, variants=kept)
     solution = course.place("solution", name, f"{name}.ipynb")
     _write(solution, solved(made, lab, variants, bug))
     files = {f"{name}.ipynb": made}
     if people:
-        files = {f"{who}/{name}.ipynb": with_bug(made, lab, bugs.bug_of(lab, salt, who)) for who in people}
+        files = {f"{who}/{name}.ipynb": with_bug(made, lab, drawn[who]) for who in people}
     packed = course.place("release", f"{name}.zip")
     write_file(packed, _zipped(files))
     return {"to hand out": packed, "solutions, for you alone": solution}
@@ -67,10 +67,20 @@ def people_of(students: Path | None) -> list[str]:
     return list(dict.fromkeys(one for one in people if one))
 
 
-def handed_out_to(course: Course, lab: Lab, who: Who) -> str:
-    """By what a student's bug was drawn: their number or name in the table, or nothing."""
-    people = course.settings().get(notebooks.assignment(lab), {}).get("students", [])
-    return next((one for one in (who.number, who.name, who.id) if one and one in people), "")
+def bug_handed_to(course: Course, lab: Lab, who: Who) -> Bug:
+    """The bug that a student was given: that of their number or name in the table, or else everybody's."""
+    kept = course.settings()[notebooks.assignment(lab)]["bugs"]
+    return bugs.bug_from(kept[next((one for one in (who.number, who.name, who.id) if one in kept), "")], lab)
+
+
+def variants_handed_out(course: Course, lab: Lab) -> dict[str, Variant]:
+    """The variants of a lab as they were handed out, by the name of the problem."""
+    kept = course.settings()[notebooks.assignment(lab)]["variants"]
+    by_id = {one.exercise.id: one for problem in lab.problems for one in problem.variants}
+    missing = [id for id in kept.values() if id not in by_id]
+    if missing:
+        raise Refused(f"lab {lab.number} was handed out by another edition of the course, with {', '.join(missing)}")
+    return {problem: by_id[id] for problem, id in kept.items()}
 
 
 def with_bug(made: NotebookNode, lab: Lab, bug: Bug) -> NotebookNode:

@@ -169,9 +169,10 @@ def feedback_page(lab: Lab, entry: dict[str, Any], known: Booked | None) -> str:
 def _part(entry: dict[str, Any], known: Booked, name: str, title: str, most: int) -> str:
     points = known.points.get(name, 0)
     if name == EXPLANATION:
-        state = "unfilled" if name in known.waiting else "right" if points == most else "known"
-        text = known.comments.get(name, "" if name not in known.waiting else "This is marked by a person.")
-        return _section(state, "Your plot", f"{_plain(points)} of {most}", text)
+        if name in known.waiting:
+            return _section("unfilled", f"Your plot (up to {most} points)", "", "A person will mark this.")
+        state = "right" if points == most else "known"
+        return _section(state, "Your plot", f"{_plain(points)} of {most}", known.comments.get(name, ""))
     mark = entry["marks"][name.removeprefix("points-")]
     text = mark["text"] + (f"\nRead again: {mark['read']}." if mark["read"] else "")
     said = f"{mark['title']}: {mark['mistake']}" if mark["state"] == "known" and mark["mistake"] else mark["title"]

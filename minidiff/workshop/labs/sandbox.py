@@ -31,6 +31,7 @@ WORKER_FILES = (  # all of minidiff that a worker imports
     *("__init__.py", "_tensors.py", "checks/guards.py", "checks/observing.py", "checks/records.py"),
     *("workshop/labs/messages.py", "workshop/labs/worker.py"),
 )
+READY = b"ready"  # a worker's first word
 START = 60.0  # seconds that Python and PyTorch may take to start, on a busy machine
 SURROUNDINGS = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "HOME": "/tmp"}
 
@@ -141,7 +142,7 @@ class _Warm:
         command = _worker(self.code, "serve", str(self.root), json.dumps(shown()))
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, env=SURROUNDINGS, **pipes, start_new_session=True)
-        if read_frame(self.process.stdout) != b"ready":
+        if read_frame(self.process.stdout) != READY:
             said = self.process.stderr.read(4000).decode(errors="replace").strip().splitlines()
             self.stop()
             raise Refused(f"the sandbox did not start: {said[-1] if said else 'it said nothing'}")
@@ -167,21 +168,28 @@ class _Cold:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         environment = SURROUNDINGS if os.name == "posix" else {**os.environ, **SURROUNDINGS}
         process = subprocess.Popen(command, env=environment, **pipes, start_new_session=True)
-        message: list[bytes] = []
-        reader = threading.Thread(target=lambda: message.append(process.stdout.read(MOST_BYTES + 1)), daemon=True)
+        ready, message = threading.Event(), []
+
+        def listen() -> None:
+            with contextlib.suppress(OSError, Unreadable):
+                if read_frame(process.stdout) == READY:
+                    ready.set()
+                    message.append(process.stdout.read(MOST_BYTES + 1))
+
+        reader = threading.Thread(target=listen, daemon=True)
         reader.start()
         try:
             with contextlib.suppress(OSError):  # it may have ended already
                 write_frame(process.stdin, job)
                 process.stdin.close()
-            reader.join(seconds + START)
+            started = ready.wait(START)
+            reader.join(seconds)
             late = reader.is_alive()
         finally:
             self.end(process)
-        reader.join()
-        if late:
-            return Ended("late")
-        return Ended("done", message[0]) if message[0] else Ended("died")
+        if not started:
+            raise Refused("the sandbox did not start: a program in it said nothing for a minute")
+        return Ended("late") if late else Ended("done", message[0]) if message and message[0] else Ended("died")
 
     def end(self, process: subprocess.Popen) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

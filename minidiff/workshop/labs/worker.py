@@ -33,7 +33,7 @@ BIND, RECURSIVE, PRIVATE, REMOUNT, READ_ONLY, NO_SETUID, NO_DEVICES = 4096, 1638
 NO_NEW_PRIVILEGES = 38
 NOBODY = 65534
 MEMORY, FILE_BYTES, FILES = 5 << 30, 1 << 20, 64
-LATE, DIED, ANSWERED = b"late", b"died", b"done"
+LATE, DIED, ANSWERED, READY = b"late", b"died", b"done", b"ready"
 DEVICES = ("null", "zero", "urandom")
 
 
@@ -73,6 +73,7 @@ def lock(seconds: float) -> None:
     import resource  # POSIX only
 
     limits = {"CPU": math.ceil(seconds), "FSIZE": FILE_BYTES, "NOFILE": FILES, "AS": MEMORY, "CORE": 0}
+    limits["NPROC"] = 1  # counted for the user: it can start no other process, and no thread
     for name, most in limits.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
 
@@ -99,9 +100,15 @@ def answered(job: Callable[[], Observation], out: int) -> None:
 
 
 def once() -> None:
-    """Run the job on the standard input, and write what was seen to where the standard output was."""
+    """Run the job on the standard input, and write what was seen to where the standard output was.
+
+    It says when it is ready, so that the time of the answer does not count how long Python took to start.
+    """
+    out = os.dup(1)
+    with os.fdopen(os.dup(1), "wb") as outside:
+        write_frame(outside, READY)
     message = read_frame(sys.stdin.buffer)
-    job, out = job_of(message), os.dup(1)
+    job = job_of(message)
     quiet()
     seconds = unpacked(message)[0]["patience"]
     if os.name == "posix":
@@ -154,8 +161,6 @@ def build_root(root: str, shown: list[str]) -> None:
 
 def imprisoned(job: Callable[[], Observation], root: str, seconds: float, out: int) -> None:
     """The first process of its own namespace: give up everything, and run the job. It ends the process."""
-    import resource
-
     try:
         call("unshare", NEW_MOUNTS)
         mount("none", f"{root}/proc", "proc", NO_SETUID | NO_DEVICES)
@@ -164,7 +169,6 @@ def imprisoned(job: Callable[[], Observation], root: str, seconds: float, out: i
         os.chroot(root)
         os.chdir("/tmp")
         lock(seconds)
-        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))  # counted for nobody: it can start no other process
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -243,7 +247,7 @@ def serve(root: str, shown: list[str]) -> None:
     ).requires_grad_().sum().backward()  # whatever is loaded late, is loaded now
     quiet()
     build_root(root, shown)
-    write_frame(outside, b"ready")
+    write_frame(outside, READY)
     while (message := read_frame(inside)) is not None:
         how, answer = run_job(message, root)
         write_frame(outside, how)

@@ -1,5 +1,5 @@
-"""What hostile answers try, each with a real worker: none gets a point, none does harm, and the next answer is judged as
-if nothing had been."""
+"""What hostile answers try, each with a real worker: none gets a point, none does harm, and the next answer is judged
+as if nothing had been."""
 
 import inspect
 import os
@@ -28,6 +28,12 @@ RIGHT = inspect.getsource(EXERCISE.solution)
 def body(text: str) -> str:
     """An answer that does this, and then returns something wrong."""
     return HEAD + textwrap.indent(textwrap.dedent(text).strip(), "    ") + "\n    return x - v\n"
+
+
+def hostile(stub: str, text: str) -> str:
+    """An attack in the place of the function of a stub."""
+    head = stub.strip().splitlines()[0]
+    return head + "\n" + textwrap.indent(textwrap.dedent(text).strip(), "    ") + "\n    return None\n"
 
 
 def tell(expression: str) -> str:
@@ -105,7 +111,7 @@ QUICK = {
     ),
 }
 PATCHES = {
-    "torch says that all is equal": "torch.equal = torch.allclose = lambda *a, **k: True\ntorch.isfinite = torch.ones_like",
+    "torch says that all is equal": "torch.equal = lambda *a, **k: True\ntorch.isfinite = torch.ones_like",
     "observing is replaced": """
         import minidiff.checks.observing as o, minidiff.workshop.labs.worker as w
         from minidiff.checks.records import Observation

@@ -14,6 +14,7 @@ from torch import Tensor
 from minidiff.checks.judging import apart, cases_of, formed, judge, measured, observed, reference
 from minidiff.checks.records import RNG, Exercise, Observation, arguments
 from minidiff.workshop.labs import LABS, lab_of
+from minidiff.workshop.labs.messages import packed, read_cases, unpacked, write_cases
 from minidiff.workshop.labs.records import Lab, Problem, Variant
 
 INPUTS = (0, 1)  # which a salt might choose
@@ -113,8 +114,12 @@ def allowed(value, given) -> bool:
 
 @every_variant
 def test_arguments_can_travel_and_what_is_given_stands_alone(variant):
-    for case in cases_of(variant.exercise, 0):
-        assert all(allowed(argument, variant.given) for argument in case.args)
+    cases = cases_of(variant.exercise, 0)
+    assert all(allowed(argument, variant.given) for case in cases for argument in case.args)
+    listed, tensors = write_cases(cases, variant.given)
+    words, back = unpacked(packed({"cases": listed}, tensors))
+    arrived = read_cases(words["cases"], back, {one.__name__: one for one in variant.given})
+    assert all(_same(a.args, b.args) for a, b in zip(cases, arrived, strict=True))
     space = {}
     exec("import math\nimport torch", space)
     for function in variant.given:

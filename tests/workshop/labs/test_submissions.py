@@ -1,4 +1,4 @@
-"""What comes back from an LMS: whose it is, which file counts, and what is said about everything that is no notebook."""
+"""What comes back from an LMS: whose it is, which file counts, and what is said about what is no notebook."""
 
 import io
 import json

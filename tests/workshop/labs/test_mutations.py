@@ -1,0 +1,244 @@
+"""Right answers of all labs, broken in one place each: whatever is wrong must not get full points.
+
+The wrong answers that a lab knows were thought of by those who wrote the lab. Mutants were not: they are the right
+answers with another operator, constant, name, slice, function, or order (`mutants`). Whether one of them is wrong is
+found out here, by a comparison that shares nothing with the judge: on inputs that no check uses, element by element for
+answers that draw nothing, and for random ones by the same draws first, and then by tests of the law of all points
+together. What is wrong by this must not be judged right, and what is right must not be judged wrong.
+
+In the usual run each right answer gives its share of mutants, some 1,300 in all. All 23,000 take an hour on one core:
+
+    MINIDIFF_MUTANTS=all OMP_NUM_THREADS=1 python -m pytest tests/workshop/labs/test_mutations.py -q
+"""
+
+import functools
+import math
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from statistics import NormalDist
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from minidiff.checks.judging import cases_of, judge, observed
+from minidiff.checks.observing import observe
+from minidiff.checks.records import Case, Exercise, Observation, arguments
+from minidiff.workshop.labs import LABS, judging, lab_of
+from minidiff.workshop.labs.records import Variant
+from tests.workshop.labs.mutants import Mutant, compiled, mutants_of
+
+ALL = os.environ.get("MINIDIFF_MUTANTS") == "all"
+SHARE = 8  # mutants of each right answer, where not all are tried
+FEWEST = 4  # wrong ones among those of a variant
+JUDGED = (7, 8, 9) if ALL else (7,)  # inputs on which mutants are judged, as a salt would choose them
+FRESH = (100, 101, 102, 103)  # inputs on which mutants are compared, and never judged; random ones on the first two
+SECONDS = 5.0  # for all calls of one case
+DOUBLE, SINGLE = (1e-9, 1e-11), (1e-5, 2e-6)  # what rounding does, relative to each number and to the largest
+NEAR = 4e-5  # relative: wrong, but by less than twice what the judge leaves to rounding
+COUPLED, FIRST, CALLS = 20, 250, 2000  # calls: with the same draws; with others, at first and in all
+LUCK = 1e-8  # how often two samples of one law are called different, at most
+
+VARIANTS = [variant for number in LABS for problem in lab_of(number).problems for variant in problem.variants]
+every_variant = pytest.mark.parametrize(
+    "variant", [pytest.param(variant, id=variant.exercise.id) for variant in VARIANTS]
+)
+
+
+# What a mutant is, whatever the judge says of it
+
+
+def nature(exercise: Exercise, right: Callable, mutant: Callable) -> str:
+    """`wrong`, `near` (by less than the judge can see), `equivalent`, or `incident`: nothing came that could be
+    compared, or the call broke a rule."""
+    nearly = False
+    for inputs in FRESH[:2] if exercise.view else FRESH:
+        found = _nature_on(exercise, right, mutant, inputs)
+        if found in ("wrong", "incident"):
+            return found
+        nearly = nearly or found == "near"
+    return "near" if nearly else "equivalent"
+
+
+def _nature_on(exercise: Exercise, right: Callable, mutant: Callable, inputs: int) -> str:
+    calls = COUPLED if exercise.view else 2
+    mine, others = _calls(exercise, mutant, inputs, calls, 0), _right_calls(exercise, right, inputs, calls, 0)
+    if mine.incident:
+        return "incident"
+    pairs = []
+    for some, more in zip(mine.outputs, others.outputs, strict=True):
+        if len(some) != len(more) or any(map(_other_form, some, more)):
+            return "wrong"
+        pairs += zip(some, more, strict=True)
+    if all(_close(a, b, *(SINGLE if b.dtype == torch.float32 else DOUBLE)) for a, b in pairs):
+        return "equivalent"
+    if all(_close(a, b, NEAR, NEAR / 1000) for a, b in pairs):
+        return "near"
+    return "wrong" if exercise.view is None or _other_law(exercise, right, mutant, inputs) else "equivalent"
+
+
+def _calls(exercise: Exercise, answer: Callable, inputs: int, calls: int, seed: int) -> Observation:
+    """What an answer returns for all cases of these inputs, or what stopped it."""
+    cases, names = _cases(exercise, inputs), arguments(exercise)
+    return observe(answer, cases, names=names, calls=calls, seed=seed, seconds=SECONDS)
+
+
+@functools.lru_cache(maxsize=16)
+def _cases(exercise: Exercise, inputs: int) -> tuple[Case, ...]:
+    return cases_of(exercise, inputs)
+
+
+@functools.lru_cache(maxsize=8)
+def _right_calls(exercise: Exercise, right: Callable, inputs: int, calls: int, seed: int) -> Observation:
+    return _calls(exercise, right, inputs, calls, seed)
+
+
+def _other_form(a: Tensor, b: Tensor) -> bool:
+    """Whether another shape came back, or another dtype, which matters for more than a single number."""
+    return a.shape != b.shape or (b.ndim > 1 and a.dtype != b.dtype)
+
+
+def _close(a: Tensor, b: Tensor, relative: float, floor: float) -> bool:
+    a, b = a.double(), b.double()
+    return bool(((a - b).abs() <= relative * b.abs() + floor * b.abs().max()).all())
+
+
+# Laws
+
+
+def _other_law(exercise: Exercise, right: Callable, mutant: Callable, inputs: int) -> bool:
+    """Whether a random mutant follows another law than the right answer. A few calls show most of them."""
+    scale, others = (_right_calls(exercise, right, inputs, CALLS, seed).outputs for seed in (1, 2))
+    for calls in (FIRST, CALLS):
+        mine = _calls(exercise, mutant, inputs, calls, 3).outputs
+        for case, (a,), (b,), (c,) in zip(_cases(exercise, inputs), mine, others, scale, strict=True):
+            if laws_differ(a, b[:calls], c, case):
+                return True
+    return False
+
+
+def laws_differ(mine: Tensor, right: Tensor, scale: Tensor, case: Case) -> bool:
+    """Whether two samples (R, n, d) are from different laws. scale: a third sample, of the right law.
+
+    Every test gives numbers that are nearly standard normal where the laws agree; none may be too large for chance.
+    """
+    mine, right, scale = mine.double(), right.double(), scale.double()
+    mean, std = scale.mean(dim=0), scale.std(dim=0)
+    fixed = std <= 1e-9 * scale.abs().amax(dim=0)
+    if not torch.allclose(mine[:, fixed], right[:, fixed], rtol=1e-6):
+        return True
+    std = torch.where(fixed, torch.ones_like(std), std)
+    a, b = ((torch.where(fixed, mean, one) - mean) / std for one in (mine, right))
+    scores = torch.cat([torch.atleast_1d(score).flatten() for score in _scores(a, b, ~fixed, case)])
+    return bool(scores.abs().max() > NormalDist().inv_cdf(1 - LUCK / (2 * len(scores))))
+
+
+def _scores(a: Tensor, b: Tensor, free: Tensor, case: Case) -> Iterator[Tensor]:
+    """How far the laws of two samples are apart, in standard errors, in many ways. a, b: (R, n, d), in units of the
+    right law; free: (n, d), where the right law is one at all."""
+    yield _welch(a, b)[free]  # each coordinate's mean
+    yield _welch(a**2, b**2)[free]  # and variance
+    yield _kolmogorov(a[:, free], b[:, free])
+    yield _kolmogorov(a[:, free].reshape(-1, 1), b[:, free].reshape(-1, 1))  # the shape, of all of them together
+    r = len(a)
+    yield (_correlations(a[:, free]) - _correlations(b[:, free])) * math.sqrt(r / 2)  # of each with every other
+    for look in (lambda z: z, lambda z: z**2, lambda z: z**3, lambda z: z**4):  # all together
+        yield _welch(look(a).flatten(1).mean(dim=1), look(b).flatten(1).mean(dim=1))
+        for x in _inputs_by_point(case, a[0]):  # and how it depends on the input
+            yield _welch((look(a) * x).flatten(1).mean(dim=1), (look(b) * x).flatten(1).mean(dim=1))
+    yield _welch((a[:, 1:] * a[:, :-1]).flatten(1).mean(dim=1), (b[:, 1:] * b[:, :-1]).flatten(1).mean(dim=1))
+    yield _welch(a.mean(dim=1) ** 2, b.mean(dim=1) ** 2)  # what all points of a call have in common
+    yield _welch((a[1:] * a[:-1]).flatten(1).mean(dim=1), (b[1:] * b[:-1]).flatten(1).mean(dim=1))  # calls
+    if a.shape[2] > 1:
+        yield _welch((a[..., 1:] * a[..., :-1]).flatten(1).mean(1), (b[..., 1:] * b[..., :-1]).flatten(1).mean(1))
+
+
+def _welch(a: Tensor, b: Tensor) -> Tensor:
+    """The difference of the means of rows, in standard errors."""
+    error = torch.sqrt(a.var(dim=0) / len(a) + b.var(dim=0) / len(b))
+    return (a.mean(dim=0) - b.mean(dim=0)) / error.clamp(min=1e-12)
+
+
+def _kolmogorov(a: Tensor, b: Tensor) -> Tensor:
+    """The Kolmogorov-Smirnov test of each column, as the standard normal number that is as rare."""
+    both, n = torch.cat([a, b]), len(a)
+    order = both.argsort(dim=0)
+    steps = torch.where(order < n, 1.0, -1.0).double()
+    distance = steps.cumsum(dim=0).abs().amax(dim=0) / n
+    log_chance = math.log(2) - distance**2 * n  # Smirnov's, which is an upper bound far out
+    return torch.sqrt((-2 * log_chance).clamp(min=0))  # a little more than the normal quantile
+
+
+def _correlations(z: Tensor) -> Tensor:
+    z = z - z.mean(dim=0)
+    z = z / z.norm(dim=0).clamp(min=1e-12)
+    return (z.T @ z).triu(diagonal=1)
+
+
+def _inputs_by_point(case: Case, like: Tensor) -> Iterator[Tensor]:
+    """The tensors among the arguments that have a number for each point or axis, of mean 0 and variance 1, (n, d)."""
+    n, d = like.shape
+    for argument in case.args:
+        if isinstance(argument, Tensor) and argument.shape in ((n, d), (n,), (d,)):
+            x = argument.double()
+            x = (x[:, None] if x.shape == (n,) else x).expand(n, d)
+            if float(x.std()) > 1e-9:
+                yield (x - x.mean()) / x.std()
+
+
+# What the judge says
+
+
+def state_of(variant: Variant, mutant: Callable, inputs: int, seed: int) -> str:
+    """The state of the verdict that marking would give, in this process."""
+    exercise = variant.exercise
+    seen = observed(exercise, mutant, seed=seed, inputs=inputs, seconds=SECONDS)
+    verdict = judge(exercise, seen, inputs=inputs, recall=lambda name, _: judging._remembered(variant, inputs, name))
+    odd = verdict.state == "right" and judging._scatter(exercise, seen, inputs, variant)
+    return "unknown" if odd else verdict.state
+
+
+class Trial(NamedTuple):
+    """A mutant, what it is, and the states of the verdicts on it, one for each of the inputs on which it was judged."""
+
+    label: str
+    nature: str
+    states: tuple[str, ...]
+
+    @property
+    def survived(self) -> bool:
+        """Whether it is wrong, and got full points."""
+        return self.nature in ("wrong", "incident") and "right" in self.states
+
+    @property
+    def suffered(self) -> bool:
+        """Whether it is right, and did not get full points."""
+        return self.nature == "equivalent" and set(self.states) != {"right"}
+
+
+def trials(variant: Variant) -> list[Trial]:
+    """Compare and judge mutants of both right answers of a variant."""
+    found = []
+    for right in (variant.exercise.solution, variant.exercise.alternative):
+        for number, mutant in enumerate(chosen(right)):
+            answer = compiled(mutant, right)
+            states = tuple(state_of(variant, answer, inputs, seed=1000 + number) for inputs in JUDGED)
+            found.append(Trial(mutant.label, nature(variant.exercise, right, answer), states))
+    return found
+
+
+def chosen(right: Callable) -> tuple[Mutant, ...]:
+    """The mutants of a right answer that are tried: all, or some of each kind in turn."""
+    mutants = mutants_of(right)
+    if ALL:
+        return mutants
+    shuffled = random.Random(right.__name__).sample(mutants, len(mutants))
+    kinds: Counter = Counter()
+    turns = []
+    for mutant in shuffled:
+        turns.append(kinds[mutant.kind])
+        kinds[mutant.kind] += 1
+    return tuple(mutant for _, mutant in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0]))[:SHARE]

@@ -98,7 +98,7 @@ lab-release: $(LABS_INSTALLED)  ## for lecturers: make the notebook of LAB=05 to
 
 lab-grade: $(LABS_INSTALLED)  ## mark LAB=05 FROM=submissions.zip (DUE="2026-12-24 18:00" LATE=10: percent for each day)
 	$(LABS) grade $(WHICH) --from "$(FROM)" $(if $(DUE),--due "$(DUE)") $(if $(LATE),--late "$(LATE)") \
-		$(if $(UNSAFE),--unsafe)
+		$(if $(filter 1 yes true,$(UNSAFE)),--unsafe)
 
 lab-export: $(LABS_INSTALLED)  ## write grades and feedback of LAB=05 again, after you have marked the plots
 	$(LABS) export $(WHICH)

@@ -24,7 +24,12 @@ def source(text: str) -> Path:
     """Where submissions are."""
     if not text:
         raise argparse.ArgumentTypeError("FROM must be the zip that the LMS gave you, as in FROM=submissions.zip")
-    return Path(text)
+    return Path(text).expanduser()
+
+
+def table(text: str) -> Path:
+    """Where a table of students is."""
+    return Path(text).expanduser()
 
 
 def moment(text: str) -> datetime:
@@ -60,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--lab", required=True, type=lab, help=f"one of {', '.join(LABS)}")
         command.add_argument("--course", help="the folder of the course; $MINIDIFF_LABS, or minidiff-labs at home")
         if name == "release":
-            command.add_argument("--students", type=Path, help="a table (CSV) with id or name: a bug for each")
+            command.add_argument("--students", type=table, help="a table (CSV) with id or name: a bug for each")
         if name == "grade":
             command.add_argument("--from", dest="source", type=source, required=True, help="the LMS's zip, or a folder")
             command.add_argument("--due", type=moment, help='by the clock of the LMS: "2026-12-24 18:00"')

@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -37,10 +36,12 @@ def bug_of(lab: Lab, salt: str, student: str = "") -> Bug:
     found = [(variant, wrong, code) for variant in left for wrong, code in bugs_in(variant.exercise)]
     drawn = number(salt, lab.number, "bug", student)
     variant, wrong, code = found[drawn % len(found)]
-    order = random.Random(drawn)
-    others = [other.message for other in variant.exercise.wrong if other is not wrong]
-    choices = [wrong.message, *order.sample(others, min(len(LETTERS) - 1, len(others)))]
-    order.shuffle(choices)
+
+    def place(message: str) -> int:
+        return number(salt, lab.number, "order", student, message)
+
+    others = sorted((other.message for other in variant.exercise.wrong if other is not wrong), key=place)
+    choices = sorted([wrong.message, *others[: len(LETTERS) - 1]], key=place)
     return Bug(variant, code, tuple(choices), LETTERS[choices.index(wrong.message)], wrong.name)
 
 

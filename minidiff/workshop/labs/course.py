@@ -52,7 +52,7 @@ class Course:
         path = self.place("labs.json")
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def keep(self, assignment: str, **said: Any) -> None:
+    def keep(self, assignment: str, said: dict[str, Any]) -> None:
         """Add to what was said about a lab."""
         settings = self.settings()
         settings[assignment] = {**settings.get(assignment, {}), **said}
@@ -75,7 +75,7 @@ def course_of(named: str | None) -> Course:
 
 def nbgrader_config(c: Any, file: str) -> None:
     """Settings for nbgrader: this folder, and marks that our judge has given instead of an execution."""
-    from nbconvert.preprocessors import ClearMetadataPreprocessor
+    from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
     from nbgrader import preprocessors as of_nbgrader
 
     from minidiff.workshop.labs import gradebook
@@ -91,6 +91,11 @@ def nbgrader_config(c: Any, file: str) -> None:
         *(gradebook.Given, of_nbgrader.IgnorePattern, ClearMetadataPreprocessor),
         *(of_nbgrader.SaveAutoGrades, of_nbgrader.AssignLatePenalties, of_nbgrader.CheckCellMetadata),
     ]
+    # the source holds no solutions and no tests, so that there is nothing to strip
+    c.GenerateAssignment.preprocessors = [
+        *(of_nbgrader.LockCells, of_nbgrader.ComputeChecksums, of_nbgrader.SaveCells, of_nbgrader.CheckCellMetadata),
+    ]
+    c.GenerateFeedback.preprocessors = [gradebook.NoRubric, of_nbgrader.GetGrades, CSSHTMLHeaderPreprocessor]
     c.AssignLatePenalties.plugin_class = gradebook.PerDay
     c.ClearSolutions.enforce_metadata = False
 

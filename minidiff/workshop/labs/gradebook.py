@@ -21,7 +21,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.plugins import BasePlugin
-from nbgrader.preprocessors import CheckCellMetadata, ComputeChecksums, LockCells, NbGraderPreprocessor, SaveCells
+from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets.config import Config
 
 from minidiff.workshop.labs import lab_of
@@ -30,9 +30,10 @@ from minidiff.workshop.labs.notebooks import EXPLANATION, assignment, graded
 from minidiff.workshop.labs.records import Lab
 from minidiff.workshop.workers import Refused
 
-__all__ = ["Booked", "Given", "PerDay", "api_of", "book", "booked", "generate", "opened"]
+__all__ = ["Booked", "Given", "NoRubric", "PerDay", "api_of", "book", "booked", "generate", "opened"]
 
 DAY = 86_400
+RUBRIC = "rubric"  # the id of its cell
 STAMP = (
     "%Y-%m-%d %H:%M:%S UTC"  # the clock of the LMS, whatever its zone: submissions and deadlines are of the same one
 )
@@ -61,7 +62,7 @@ class Given(NbGraderPreprocessor):
                     new_output("execute_result", data=score, execution_count=None),
                 ]
             if name == EXPLANATION:
-                cells.append(new_markdown_cell(rubric_of(lab), id="rubric"))
+                cells.append(new_markdown_cell(rubric_of(lab), id=RUBRIC))
         notebook.cells = cells
         return notebook, resources
 
@@ -70,6 +71,15 @@ def rubric_of(lab: Lab) -> str:
     """What a person gives points for."""
     lines = [f"- {points} {'point' if points == 1 else 'points'}: {text}" for points, text in lab.plot.rubric]
     return "\n".join(["**For the marker (students never see this)**", "", *lines])
+
+
+class NoRubric(NbGraderPreprocessor):
+    """Take the rubric out of a notebook, for whoever lets nbgrader write feedback in place of ours."""
+
+    def preprocess(self, notebook: Any, resources: dict) -> tuple[Any, dict]:
+        """The notebook without it."""
+        notebook.cells = [cell for cell in notebook.cells if cell.get("id") != RUBRIC]
+        return notebook, resources
 
 
 class PerDay(BasePlugin):
@@ -93,8 +103,6 @@ def config_of(course: Course, assignment_id: str) -> Config:
     c = Config()
     nbgrader_config(c, str(course.place("nbgrader_config.py")))
     c.CourseDirectory.assignment_id = assignment_id
-    # the source holds no solutions and no tests: there is nothing to strip
-    c.GenerateAssignment.preprocessors = [LockCells, ComputeChecksums, SaveCells, CheckCellMetadata]
     return c
 
 
@@ -148,6 +156,16 @@ def book(api: NbGraderAPI, course: Course, lab: Lab, student: str) -> str:
 def _last_line(done: dict) -> str:
     said = (done.get("error") or done.get("log") or "it said nothing").strip().splitlines()
     return said[-1]
+
+
+def keep_reviewed(course: Course, lab: Lab, student: str) -> None:
+    """A person has marked this explanation already, and it has not changed: it does not wait for them again."""
+    name = assignment(lab)
+    with opened(course) as gradebook:
+        grade = gradebook.find_grade(EXPLANATION, name, name, student)
+        if grade.manual_score is not None:
+            grade.needs_manual_grade = False
+            gradebook.db.commit()
 
 
 def due(course: Course, lab: Lab, when: datetime | None) -> None:

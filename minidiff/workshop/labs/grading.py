@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from minidiff.checkpoints import write_file
 from minidiff.workshop.labs import bugs, gradebook, judging, lab_of, notebooks, returned
 from minidiff.workshop.labs.course import Course
 from minidiff.workshop.labs.records import Lab
-from minidiff.workshop.labs.releasing import bug_handed_to, variants_handed_out, with_bug
+from minidiff.workshop.labs.releasing import bug_handed_to, row_of, variants_handed_out, with_bug
 from minidiff.workshop.labs.salt import salt_of
 from minidiff.workshop.labs.sandbox import Sandbox, sandbox
 from minidiff.workshop.labs.submissions import Submission, Trouble, collected
@@ -24,6 +26,7 @@ from minidiff.workshop.workers import Refused
 __all__ = ["grade"]
 
 EDITION = "1"  # of the judge: marks of another one are given again
+FEW, AT_ONCE = 5, timedelta(minutes=10)  # so many files within so short a time were not handed in, but downloaded
 
 
 def grade(
@@ -42,20 +45,17 @@ def grade(
     if not path.exists():
         raise Refused(f"lab {number} was never handed out from {course.folder}: make lab-release LAB={number} first")
     release, salt = nbformat.read(path, as_version=4), salt_of(course.folder)
-    submissions, troubles = collected(source)
-    right = [one for one in submissions if not (text := other_lab(lab, release, one.notebook))]
-    troubles += [
-        Trouble(one.who, one.file, text) for one in submissions if (text := other_lab(lab, release, one.notebook))
-    ]
-    if not right and not troubles:
-        raise Refused(f"nothing in {source} is a submission")
+    right, troubles = collected(source, partial(other_lab, lab, release))
     settings(course, lab, due, late)
     variants_handed_out(course, lab)
+    timed = times_are_known(right)
+    if not timed and course.settings()[name].get("due"):
+        print("all files have the time of the download, so nobody is late by it: see FOR_LECTURERS", file=sys.stderr)
     done = []
     with sandbox(unsafe=unsafe) as box:
         for one in tqdm(right, desc=f"marking {name}", unit="student"):
             try:
-                marked(course, lab, salt, release, one, box)
+                marked(course, lab, salt, release, one, box, timed)
                 done.append(one)
             except (Refused, OSError):
                 raise
@@ -77,7 +77,7 @@ def settings(course: Course, lab: Lab, due: datetime | None, late: float | None)
     """Keep what was said about the deadline; what is not said stays as it was."""
     name = notebooks.assignment(lab)
     said = {"due": due.isoformat(" ") if due else None, "late": late}
-    course.keep(name, **{key: value for key, value in said.items() if value is not None})
+    course.keep(name, {key: value for key, value in said.items() if value is not None})
     kept = course.settings()[name].get("due")
     gradebook.due(course, lab, datetime.fromisoformat(kept) if kept else None)
 
@@ -98,10 +98,15 @@ def other_lab(lab: Lab, release: NotebookNode, notebook: NotebookNode) -> str:
     return ""
 
 
-def marked(course: Course, lab: Lab, salt: str, release: NotebookNode, one: Submission, box: Sandbox) -> None:
+def marked(
+    course: Course, lab: Lab, salt: str, release: NotebookNode, one: Submission, box: Sandbox, timed: bool
+) -> None:
     """Mark one submission, unless just that was marked before, and put it where nbgrader looks."""
     bug = bug_handed_to(course, lab, one.who)
     fresh, notes = notebooks.transplanted(with_bug(release, lab, bug), one.notebook)
+    people = course.settings()[notebooks.assignment(lab)]["people"]
+    if people and not row_of(people, one.who):
+        notes.append("is not in the table of students, and was marked by the bug that is everybody's")
     variants = variants_handed_out(course, lab)
     key = _key(salt, bug, fresh, [variant.exercise.id for variant in variants.values()])
     path = course.marks(notebooks.assignment(lab), one.who.id)
@@ -109,7 +114,7 @@ def marked(course: Course, lab: Lab, salt: str, release: NotebookNode, one: Subm
     entry = {
         "who": asdict(one.who),
         "file": one.file,
-        "when": _stamp(course, lab, one),
+        "when": _stamp(course, lab, one, timed),
         "notes": [*one.notes, *notes],
         "trouble": "",
         "key": key,
@@ -123,16 +128,30 @@ def marked(course: Course, lab: Lab, salt: str, release: NotebookNode, one: Subm
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / f"{notebooks.assignment(lab)}.ipynb", nbformat.writes(fresh).encode())
     write_file(folder / "timestamp.txt", entry["when"].encode())
-    entry["booked"] = kept.get("booked", "") if kept.get("key") == key else ""
+    entry["booked"] = kept.get("booked", "")
+    entry["told"] = _told(fresh)
+    entry["told before"] = kept.get("told before", "")
     _write(path, entry)
 
 
-def _stamp(course: Course, lab: Lab, one: Submission) -> str:
-    """When it was handed in. Where only the LMS knows that it was late, just after the deadline."""
+def _stamp(course: Course, lab: Lab, one: Submission, timed: bool) -> str:
+    """When it was handed in. Where times say nothing, the deadline, or just after it if the LMS says `late`."""
     kept, when = course.settings()[notebooks.assignment(lab)].get("due"), one.when
-    if kept and one.late:
-        when = max(when, datetime.fromisoformat(kept) + timedelta(seconds=1))
+    if kept and (one.late or not timed or one.who.lms == "canvas"):  # a zip of Canvas has the time of the download
+        when = datetime.fromisoformat(kept) + timedelta(seconds=1 if one.late else 0)
     return when.strftime(gradebook.STAMP)
+
+
+def times_are_known(submissions: list[Submission]) -> bool:
+    """Whether the times in a zip are those of the submissions. Where all are the same, they are the download's."""
+    times = [one.when for one in submissions if one.who.lms != "canvas"]
+    return len(times) < FEW or max(times) - min(times) > AT_ONCE
+
+
+def _told(notebook: NotebookNode) -> str:
+    """What a person marks: as long as it is the same, their points need no second look."""
+    names = (notebooks.EXPLANATION, f"answer-{notebooks.PLOT}")
+    return json.dumps([cell.source for cell in notebook.cells if notebooks.graded(cell) in names])
 
 
 def _key(salt: str, bug: bugs.Bug, notebook: NotebookNode, ids: list[str]) -> str:
@@ -162,16 +181,17 @@ def booked(course: Course, lab: Lab, students: list[str]) -> dict[str, str]:
     """Write marks into the gradebook where they are not in it yet. Returns what went wrong, by student."""
     name, failed = notebooks.assignment(lab), {}
     api = gradebook.api_of(course, name)
-    settings_ = json.dumps(course.settings()[name], sort_keys=True)
     for student in tqdm(students, desc=f"booking {name}", unit="student"):
         path = course.marks(name, student)
         entry = json.loads(path.read_text(encoding="utf-8"))
-        state = " ".join((entry["key"], entry["when"], settings_))
+        state = f"{entry['key']} {entry['when']}"
         if entry["booked"] == state:
             continue
         if why := gradebook.book(api, course, lab, student):
             failed[student] = why
             continue
-        entry["booked"] = state
+        if entry["told"] == entry.get("told before"):
+            gradebook.keep_reviewed(course, lab, student)
+        entry |= {"booked": state, "told before": entry["told"]}
         _write(path, entry)
     return failed

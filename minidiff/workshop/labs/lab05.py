@@ -247,13 +247,13 @@ def jump_between_truth(x, j, k, betas, g):
 def jump_between_cases(g):
     plain = torch.tensor([0.1, 0.3, 0.2, 0.4, 0.5], dtype=torch.float64)
     table = 0.05 + 0.1 * torch.rand(9, generator=g, dtype=torch.float64)
-    table[2], table[3], table[6], table[7] = 0.4, 0.3, 0.35, 0.25  # so that the steps at both ends are unlike others
+    table[3], table[4], table[6], table[7] = 0.4, 0.3, 0.35, 0.25  # so that the steps at both ends are unlike others
     return (
         Case(
             (torch.ones(POINTS, 1), 2, 4, plain, RNG),
             f"x = 1 ({POINTS} times), j = 2, k = 4 and betas = 0.1, 0.3, 0.2, 0.4, 0.5",
         ),
-        Case((hidden_cloud(g), 3, 7, table, RNG), "hidden points in the plane and a hidden table of betas"),
+        Case((hidden_cloud(g), 4, 7, table, RNG), "hidden points in the plane and a hidden table of betas"),
     )
 
 

@@ -744,7 +744,7 @@ def denoise_by_axis_truth(x_t, alpha, sigmas, points):
 
 def denoise_by_axis_cases(g):
     plain = doubles(1.0, 0.0), doubles(-1.0, 2.0), doubles(0.0, -1.0)
-    far = 100.0 * doubles(1.0, -2.0)[None] + normals(g, 3, 2)
+    far = 1000.0 * doubles(1.0, -2.0)[None] + normals(g, 3, 2)
     points = training_set(g, 6)
     sigmas = doubles(between(g, 0.5, 0.6), between(g, 1.0, 1.2))
     return (

@@ -276,7 +276,9 @@ def group_modulate_cases(g):
     return (
         Case((h, scale, shift, 2), "two pictures of 2 × 2 positions with four channels in two groups"),
         Case((hidden, drawn(g, 3, 6), drawn(g, 3, 6), 2), "hidden pictures with other numbers of channels"),
-        Case((2 + 0.01 * drawn(g, 2, 6, 2, 2), drawn(g, 2, 6), drawn(g, 2, 6), 3), "hidden pictures that are almost grey"),
+        Case(
+            (2 + 0.01 * drawn(g, 2, 6, 2, 2), drawn(g, 2, 6), drawn(g, 2, 6), 3), "hidden pictures that are almost grey"
+        ),
     )
 
 

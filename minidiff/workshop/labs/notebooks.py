@@ -23,6 +23,8 @@ BUG, PLOT, EXPLANATION = "bug", "plot", "explanation"
 PICTURES = ("image/png",)  # what a plot may leave in a submission
 LARGEST_PICTURE = 2_000_000  # characters
 MOST_CELLS, LONGEST_CELL = 60, 100_000  # of a student's own
+SHORTEST_EXPLANATION = 60  # characters of a text of a student's own, where the cell for it is empty
+PLAIN_CALLS = ("math", "torch", "float", "int", "tuple", "list", "range", "len", "abs", "min", "max", "sum", "dict")
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 HOW = """Fill in each function where `...` stands, and keep its name and its arguments. You may add cells with helpers.
 When your functions are marked they run alone, with `math`, `torch` and what this notebook gives you, and nothing is
@@ -53,8 +55,9 @@ def bug_text(lab: Lab, bug: Bug) -> str:
     """The cell that shows the bug."""
     listed = "\n".join(f"- **{letter}** {text}" for letter, text in zip(LETTERS, bug.choices, strict=False))
     return (
-        f"## {len(lab.problems) + 1}. Find the bug ({lab.bug_points} points)\n\nSomebody had to solve this problem:\n\n> "
-        f"{bug.variant.prompt}\n\nTheir function has a bug:\n\n```python\n{bug.code}\n```\n\n"
+        f"## {len(lab.problems) + 1}. Find the bug ({lab.bug_points} points)\n\n"
+        f"Somebody had to solve this problem:\n\n> {bug.variant.prompt}\n\n"
+        f"Their function has a bug:\n\n```python\n{bug.code}\n```\n\n"
         f"Which sentence says what is wrong?\n\n{listed}"
     )
 
@@ -200,8 +203,10 @@ def transplanted(release: NotebookNode, submitted: NotebookNode) -> tuple[Notebo
 
 def _looks_like(cell: NotebookNode, name: str, stub: str) -> bool:
     """Whether a cell without nbgrader's name, or with another one, holds the answer of this name."""
+    text = source_of(cell)
     if name == EXPLANATION:
-        return False
+        own = cell.get("cell_type") == "markdown" and not text.startswith("#")  # the bug's cell has no name either
+        return not graded(cell) and own and len(text) >= SHORTEST_EXPLANATION
     if cell.get("cell_type") != "code":
         return False
     if name == f"answer-{BUG}":
@@ -294,7 +299,8 @@ def definitions(source: str) -> str:
 
 
 def _is_plain(node: ast.stmt) -> bool:
-    """Whether this gives a name to a value that needs no call."""
+    """Whether this gives a name to a value that needs no call but of math, of torch, or of what Python has."""
     if not isinstance(node, (ast.Assign, ast.AnnAssign)):
         return False
-    return not any(isinstance(one, (ast.Call, ast.ListComp, ast.DictComp, ast.SetComp)) for one in ast.walk(node))
+    calls = [one.func for one in ast.walk(node) if isinstance(one, ast.Call)]
+    return all(ast.unparse(call).partition(".")[0] in PLAIN_CALLS for call in calls)

@@ -21,7 +21,7 @@ from minidiff.workshop.labs.salt import salt_of, variants_of
 from minidiff.workshop.labs.submissions import Who
 from minidiff.workshop.workers import Refused
 
-__all__ = ["bug_handed_to", "people_of", "release", "solved", "variants_handed_out", "with_bug"]
+__all__ = ["bug_handed_to", "people_of", "release", "row_of", "solved", "variants_handed_out", "with_bug"]
 
 
 def release(course: Course, number: str, students: Path | None = None) -> dict[str, Path]:
@@ -39,7 +39,8 @@ def release(course: Course, number: str, students: Path | None = None) -> dict[s
     made = nbformat.read(gradebook.generate(course, lab), as_version=4)
     drawn = {who: bugs.bug_of(lab, salt, who) for who in people} | {"": bug}
     kept = {problem: variant.exercise.id for problem, variant in variants.items()}
-    course.keep(name, bugs={who: bugs.record_of(one) for who, one in drawn.items()}, variants=kept)
+    records = {who: bugs.record_of(one) for who, one in drawn.items()}
+    course.keep(name, {"bugs": records, "variants": kept, "people": people})
     solution = course.place("solution", name, f"{name}.ipynb")
     _write(solution, solved(made, lab, variants, bug))
     files = {f"{name}.ipynb": made}
@@ -50,10 +51,10 @@ def release(course: Course, number: str, students: Path | None = None) -> dict[s
     return {"to hand out": packed, "solutions, for you alone": solution}
 
 
-def people_of(students: Path | None) -> list[str]:
-    """Who gets a notebook of their own: the ids, or else the names, of a table."""
+def people_of(students: Path | None) -> dict[str, list[str]]:
+    """Who gets a notebook of their own, by id or else by name: all that a row of the table calls them."""
     if students is None:
-        return []
+        return {}
     if not students.is_file():
         raise Refused(f"STUDENTS must be a table (CSV) with a column id or name, but there is no {students}")
     try:
@@ -63,14 +64,20 @@ def people_of(students: Path | None) -> list[str]:
     columns = [column for column in ("id", "name") if rows and column in rows[0]]
     if not columns:
         raise Refused(f"STUDENTS must have a column id or name and a line for each student, but {students} has not")
-    people = [(row[columns[0]] or "").strip().replace("/", "-") for row in rows]
-    return list(dict.fromkeys(one for one in people if one))
+    called = [[(row[column] or "").strip().replace("/", "-") for column in columns] for row in rows]
+    return {words[0]: [word for word in words if word] for words in called if words[0]}
 
 
 def bug_handed_to(course: Course, lab: Lab, who: Who) -> Bug:
     """The bug that a student was given: that of their number or name in the table, or else everybody's."""
-    kept = course.settings()[notebooks.assignment(lab)]["bugs"]
-    return bugs.bug_from(kept[next((one for one in (who.number, who.name, who.id) if one in kept), "")], lab)
+    kept = course.settings()[notebooks.assignment(lab)]
+    return bugs.bug_from(kept["bugs"][row_of(kept["people"], who)], lab)
+
+
+def row_of(people: dict[str, list[str]], who: Who) -> str:
+    """The row of a table that is a student's, or nothing."""
+    said = {who.number, who.name, who.id} - {""}
+    return next((key for key, words in people.items() if said & {key, *words}), "")
 
 
 def variants_handed_out(course: Course, lab: Lab) -> dict[str, Variant]:

@@ -13,6 +13,7 @@ from minidiff.workshop.labs.course import Course
 from minidiff.workshop.labs.gradebook import Booked, booked
 from minidiff.workshop.labs.notebooks import BUG, EXPLANATION, assignment
 from minidiff.workshop.labs.records import Lab
+from minidiff.workshop.workers import Refused
 
 __all__ = ["export", "feedback_page"]
 
@@ -39,6 +40,8 @@ def entries(course: Course, lab: Lab) -> list[dict[str, Any]]:
 def export(course: Course, lab: Lab) -> dict[str, Path]:
     """Write everything that goes back, with the manual marks that there are. Returns what lies where."""
     kept = entries(course, lab)
+    if not kept:
+        raise Refused(f"nothing of lab {lab.number} has been graded in {course.folder}: make lab-grade first")
     found = booked(course, lab, [entry["who"]["id"] for entry in kept])
     place = course.returned(assignment(lab))
     files: dict[str, bytes] = {"grades.csv": grades(lab, kept, found)}
@@ -99,7 +102,7 @@ def _table(rows: list[list[Any]]) -> bytes:
 
 
 def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) and value != "-" else value
 
 
 def grades(lab: Lab, kept: list[dict], found: dict[str, Booked]) -> bytes:
@@ -126,9 +129,9 @@ def _total(entry: dict, found: dict[str, Booked]) -> float | str:
 
 
 def moodle(lab: Lab, kept: list[dict], found: dict[str, Booked]) -> bytes:
-    """Moodle's offline grading worksheet: it finds a student by `Participant 1234`."""
-    rows = [["Identifier", "Full name", "Grade", "Maximum grade"]]
-    rows += [[f"Participant {e['who']['number']}", e["who"]["name"], _total(e, found), most_of(lab)] for e in kept]
+    """Moodle's offline grading worksheet: it finds a student by `Participant 1234`, and wants all of these columns."""
+    rows = [["Identifier", "Full name", "Grade", "Maximum grade", "Last modified (grade)"]]
+    rows += [[f"Participant {e['who']['number']}", e["who"]["name"], _total(e, found), most_of(lab), "-"] for e in kept]
     return _table(rows)
 
 

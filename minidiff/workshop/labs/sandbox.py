@@ -7,12 +7,14 @@ each job. Elsewhere there is none, and grading says so and refuses, unless it is
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,10 +144,15 @@ class _Warm:
         command = _worker(self.code, "serve", str(self.root), json.dumps(shown()))
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, env=SURROUNDINGS, **pipes, start_new_session=True)
-        if read_frame(self.process.stdout) != READY:
-            said = self.process.stderr.read(4000).decode(errors="replace").strip().splitlines()
+        said = read_frame(self.process.stdout)
+        if said != READY:
+            lines = (said or self.process.stderr.read(4000)).decode(errors="replace").strip().splitlines()
             self.stop()
-            raise Refused(f"the sandbox did not start: {said[-1] if said else 'it said nothing'}")
+            last = lines[-1] if lines else "it said nothing"
+            raise Refused(
+                f"the sandbox did not start: {last}. Root in a container may lack the right to make one: start the "
+                "container with --privileged, or grade with bubblewrap and without root"
+            )
 
     def stop(self) -> None:
         if self.process is not None:
@@ -182,14 +189,24 @@ class _Cold:
             with contextlib.suppress(OSError):  # it may have ended already
                 write_frame(process.stdin, job)
                 process.stdin.close()
-            started = ready.wait(START)
-            reader.join(seconds)
+            started = self.started(ready, reader)
+            reader.join(seconds if started else 0)
             late = reader.is_alive()
         finally:
             self.end(process)
         if not started:
-            raise Refused("the sandbox did not start: a program in it said nothing for a minute")
+            raise Refused(
+                f"the sandbox did not start. Try this by hand, and see what it says: {shlex.join(command[:8])}"
+            )
         return Ended("late") if late else Ended("done", message[0]) if message and message[0] else Ended("died")
+
+    @staticmethod
+    def started(ready: threading.Event, reader: threading.Thread) -> bool:
+        """Wait until the worker has said its first word, or can no longer say it."""
+        until = time.monotonic() + START
+        while reader.is_alive() and not ready.wait(0.05) and time.monotonic() < until:
+            pass
+        return ready.is_set()
 
     def end(self, process: subprocess.Popen) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -198,7 +215,7 @@ class _Cold:
 
     def bubblewrap(self) -> list[str]:
         """A file system with what is shown, read-only, namespaces of its own, and no rights in them."""
-        words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        words = [shutil.which("bwrap"), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
         for path in shown():
             if os.path.islink(path):

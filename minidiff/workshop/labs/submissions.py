@@ -66,10 +66,13 @@ class Trouble:
     text: str
 
 
-def collected(source: Path) -> tuple[list[Submission], list[Trouble]]:
+def collected(
+    source: Path, unfit: Callable[[NotebookNode], str] = lambda notebook: ""
+) -> tuple[list[Submission], list[Trouble]]:
     """The last notebook of each student in a zip or a folder, and what could not be read. Sorted by student.
 
-    Raises Refused where there is no such file, or nothing in it is a submission.
+    unfit: what is wrong about a notebook that can be read, or nothing; where another one of the student's is fit, that
+    one counts. Raises Refused where there is no such file, or nothing in it is a submission.
     """
     found: dict[str, list[Submission]] = {}
     troubles: dict[str, list[Trouble]] = {}
@@ -79,6 +82,8 @@ def collected(source: Path) -> tuple[list[Submission], list[Trouble]]:
         seen += 1
         try:
             notebook = _notebook(read())
+            if why := unfit(notebook):
+                raise _Unreadable(why)
         except _Unreadable as error:
             troubles.setdefault(who.id, []).append(Trouble(who, file, str(error)))
             continue

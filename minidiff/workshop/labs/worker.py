@@ -245,8 +245,12 @@ def serve(root: str, shown: list[str]) -> None:
     torch.rand(
         2, generator=torch.Generator()
     ).requires_grad_().sum().backward()  # whatever is loaded late, is loaded now
+    try:
+        build_root(root, shown)
+    except OSError as error:
+        write_frame(outside, f"{error.strerror or error}".encode())
+        return
     quiet()
-    build_root(root, shown)
     write_frame(outside, READY)
     while (message := read_frame(inside)) is not None:
         how, answer = run_job(message, root)

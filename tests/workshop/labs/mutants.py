@@ -8,6 +8,7 @@ import ast
 import inspect
 import itertools
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -77,7 +78,8 @@ def mutants_of(function: Callable) -> tuple[Mutant, ...]:
 def compiled(mutant: Mutant, function: Callable) -> Callable:
     """The mutant as a function, which sees what the function sees."""
     space = dict(function.__globals__)
-    exec(compile(mutant.source, "<mutant>", "exec"), space)
+    with warnings.catch_warnings(action="ignore"):  # of what Python suspects in it
+        exec(compile(mutant.source, "<mutant>", "exec"), space)
     return space[function.__name__]
 
 
@@ -111,7 +113,8 @@ def _put(holder, place, node) -> None:
 
 def _is_python(source: str) -> bool:
     try:
-        compile(source, "<mutant>", "exec")
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, "<mutant>", "exec")
     except SyntaxError:
         return False
     return True

@@ -55,7 +55,7 @@ ATTACK = """
 <img src="nowhere.png" onerror="window.attacked = 'by a picture'">
 <input id="explanation" class="score" value="5">
 
-[Read more](javascript:window.attacked='by_a_link')
+[Read more](javascript:void(window.attacked='by_a_link'))
 """
 # nbgrader's page for one submission takes MathJax from there. Without it, formulas stay as they were written, and
 # there are no keyboard shortcuts; points and comments do without.
@@ -80,13 +80,13 @@ def picture() -> str:
     return b64encode(file.getvalue()).decode()
 
 
-def class_of_three(folder: Path, *, wrong: tuple[str, ...] = ()) -> list[Handed]:
+def class_of_three(folder: Path, *, wrong: tuple[str, ...] = (), explained: str = EXPLAINED) -> list[Handed]:
     """Ada has everything right but the problems named. Jürgen changed nothing. Zoë has a mistake, and an attack."""
     release, answers = release_in(folder, "05"), right_answers(folder, "05")
     ada = filled(release, answers | {name: "x = 1" for name in wrong})
     cell_of(ada, "answer-plot").source = "plt.plot([0, 1], [2, 0.013])"
     cell_of(ada, "answer-plot").outputs = [new_output("display_data", data={"image/png": picture()})]
-    cell_of(ada, EXPLANATION).source = EXPLAINED
+    cell_of(ada, EXPLANATION).source = explained
     problem, _, code = next(mistakes(folder, "05"))
     zoe = filled(release, answers | {problem: code})
     cell_of(zoe, EXPLANATION).source = f"I am honest.\n{ATTACK}"
@@ -316,8 +316,9 @@ def test_points_and_a_comment_given_in_the_browser_come_back_and_survive(desk):
     assert (late["plot"], late["waits for you"]) == ("3.5", "")
     assert float(late["total"]) == pytest.approx(0.9 * total)
 
-    again = in_moodle(desk.folder.parent / "again.zip", class_of_three(desk.folder, wrong=("step",)))
-    desk.run("grade", "--from", again)  # Ada has changed an answer: what a person gave stays, and is to be looked at
+    other = class_of_three(desk.folder, wrong=("step",), explained="The mean lasts longest.")
+    again = in_moodle(desk.folder.parent / "again.zip", other)
+    desk.run("grade", "--from", again)  # Ada has changed her answers: what a person gave stays, and is to be looked at
     changed = desk.grades()[ADA]
     assert (changed["step"], changed["plot"], changed["waits for you"]) == ("0.0", "3.5", "plot")
     with browser(desk, "/formgrader") as page:  # of the same server, which has not been told
@@ -338,6 +339,7 @@ def test_what_a_student_wrote_runs_nothing_in_the_browser_of_who_marks(desk):
     with browser(desk, "/formgrader") as page:
         open_submission(desk, page, "Groß, Zoë")
         assert "I am honest." in said_in(page)
+        assert page.evaluate("window.attacked") is None
         for link in page.locator("a:text-is('Read more')").all():
             link.click()
         assert page.evaluate("window.attacked") is None

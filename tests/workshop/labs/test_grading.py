@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from minidiff.checks.judging import cases_of
 from minidiff.checks.observing import readable
@@ -261,8 +261,18 @@ def test_a_students_own_cells_come_along_and_their_pictures(released):
 
 def test_only_what_defines_is_run():
     source = "import torch\n%matplotlib inline\nx = 3\ny = f(2)\nfor _ in range(9): pass\n"
-    source += "def f(a):\n    return a\nprint(f(1))"
-    assert definitions(source).split("\n") == ["import torch", "", "x = 3", "", "", "def f(a):", "    return a", ""]
+    source += "def f(a):\n    return a\nprint(f(1))\nONE = torch.ones(1)"
+    assert definitions(source).split("\n") == [
+        "import torch",
+        "",
+        "x = 3",
+        "",
+        "",
+        "def f(a):",
+        "    return a",
+        "",
+        "ONE = torch.ones(1)",
+    ]
     assert definitions("def f(:\n") == "def f(:\n"
 
 
@@ -335,6 +345,7 @@ def test_grades_say_what_the_judge_said(class_of_eight):
     assert moodle["Ada Lovelace"] == {
         **{"Identifier": "Participant 1000", "Full name": "Ada Lovelace"},
         **{"Grade": str(float(MOST)), "Maximum grade": str(MOST + sum(points for points, _ in LAB.plot.rubric))},
+        "Last modified (grade)": "-",
     }
 
 
@@ -382,16 +393,19 @@ def test_manual_points_and_late_penalties_survive(course, tmp_path):
     assert table(course)[0]["waits for you"] == "plot"
     (student,) = [row["id"] for row in table(course)]
     with opened(Course(course)) as gradebook:
-        gradebook.find_grade("explanation", "lab05", "lab05", student).manual_score = 3
+        marked = gradebook.find_grade("explanation", "lab05", "lab05", student)
+        marked.manual_score, marked.needs_manual_grade = 3, False  # as Formgrader does it
         gradebook.find_comment("explanation", "lab05", "lab05", student).manual_comment = "Well seen."
         gradebook.db.commit()
     assert main(["export", "--lab", "05", "--course", str(course)]) == 0
     assert float(table(course)[0]["total"]) == pytest.approx(0.8 * (MOST + 3))
     page = next((course / "returned" / "lab05" / "feedback").glob("*.html")).read_text()
     assert "Well seen." in page and "For being late" in page
+    assert table(course)[0]["waits for you"] == ""
     cell_of(notebook, "answer-step").source = release_stub(cell_of(notebook, "answer-step"))
     again = in_moodle(tmp_path / "b.zip", [Handed("Ada Lovelace", notebook, expected)])
     assert grade(course, again) == 0  # what was said about the deadline is kept
+    assert table(course)[0]["waits for you"] == ""  # what a person has marked is as it was
     points = MOST - LAB.problems[0].points
     assert float(table(course)[0]["total"]) == pytest.approx(0.8 * (points + 3))
 
@@ -415,6 +429,44 @@ def test_a_grading_that_is_killed_goes_on_where_it_was(course, tmp_path):
     assert grade(course, source) == 0
     assert all(json.loads(path.read_text())["key"] == key for path, key in kept.items()) and stamps
     assert [float(row["total"]) for row in table(course)] == [float(MOST)] * 4
+
+
+def test_times_of_the_download_make_nobody_late(course, tmp_path, capsys):
+    answers = {"length": right_answers(course, "05")["length"]}
+    handed = [Handed(f"Student {letter}", filled(release_in(course, "05"), answers), {}) for letter in "ABCDEF"]
+    source = in_moodle(tmp_path / "a.zip", handed)
+    assert grade(course, source, "--due", "2026-10-01", "--late", "10", "--unsafe") == 0
+    assert {row["late"] for row in table(course)} == {""}
+    assert "the time of the download" in capsys.readouterr().err
+
+
+def test_one_notebook_that_cannot_be_marked_keeps_no_other_from_its_marks(course, tmp_path, monkeypatch):
+    answers, expected = {"length": right_answers(course, "05")["length"]}, {}
+    handed = [Handed(f"Student {letter}", filled(release_in(course, "05"), answers), expected) for letter in "AB"]
+    real = grading.judging.mark_all
+    calls = []
+
+    def once(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("by chance")
+        return real(*arguments)
+
+    monkeypatch.setattr(grading.judging, "mark_all", once)
+    assert grade(course, in_moodle(tmp_path / "a.zip", handed), "--unsafe") == 0
+    first, second = table(course)
+    assert "could not be marked" in first["notes"] and first["total"] == ""
+    assert float(second["total"]) == LAB.problems[-1].points
+
+
+def test_an_explanation_in_another_cell_waits_for_a_person(released):
+    release = release_in(released, "05")
+    submitted = filled(release, {})
+    submitted.cells.append(
+        new_markdown_cell("The mean falls by the square root of alpha_bar, and so it goes last of all.")
+    )
+    fresh, _ = transplanted(release, submitted)
+    assert cell_of(fresh, "explanation").source.startswith("The mean falls")
 
 
 def test_a_wrong_call_is_told_in_a_line(course, tmp_path, capsys):

@@ -17,6 +17,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -24,23 +25,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from minidiff import generator
+from minidiff.checks import judging as checks_judging
 from minidiff.checks.judging import cases_of, judge, observed
 from minidiff.checks.observing import observe
 from minidiff.checks.records import Case, Exercise, Observation, arguments
+from minidiff.checks.views import means
 from minidiff.workshop.labs import LABS, judging, lab_of
 from minidiff.workshop.labs.records import Variant
 from tests.workshop.labs.mutants import Mutant, compiled, mutants_of
 
 ALL = os.environ.get("MINIDIFF_MUTANTS") == "all"
-SHARE = 8  # mutants of each right answer, where not all are tried
+SHARE, RANDOM_SHARE = 8, 5  # mutants of each right answer, where not all are tried
 FEWEST = 4  # wrong ones among those of a variant
 JUDGED = (7, 8, 9) if ALL else (7,)  # inputs on which mutants are judged, as a salt would choose them
 FRESH = (100, 101, 102, 103)  # inputs on which mutants are compared, and never judged; random ones on the first two
 SECONDS = 5.0  # for all calls of one case
 DOUBLE, SINGLE = (1e-9, 1e-11), (1e-5, 2e-6)  # what rounding does, relative to each number and to the largest
 NEAR = 4e-5  # relative: wrong, but by less than twice what the judge leaves to rounding
-COUPLED, FIRST, CALLS = 20, 250, 2000  # calls: with the same draws; with others, at first and in all
-LUCK = 1e-8  # how often two samples of one law are called different, at most
+COUPLED, FIRST, CALLS = 20, 200, 2000 if ALL else 500  # calls: with the same draws; with others, at first and in all
+LUCK = 1e-9  # how often one family of tests calls two samples of one law different
 
 VARIANTS = [variant for number in LABS for problem in lab_of(number).problems for variant in problem.variants]
 every_variant = pytest.mark.parametrize(
@@ -132,28 +136,35 @@ def laws_differ(mine: Tensor, right: Tensor, scale: Tensor, case: Case) -> bool:
         return True
     std = torch.where(fixed, torch.ones_like(std), std)
     a, b = ((torch.where(fixed, mean, one) - mean) / std for one in (mine, right))
-    scores = torch.cat([torch.atleast_1d(score).flatten() for score in _scores(a, b, ~fixed, case)])
-    return bool(scores.abs().max() > NormalDist().inv_cdf(1 - LUCK / (2 * len(scores))))
+    return any(
+        float(scores.abs().max()) > NormalDist().inv_cdf(1 - LUCK / (2 * scores.numel()))
+        for scores in _scores(a, b, ~fixed, case)
+    )
 
 
 def _scores(a: Tensor, b: Tensor, free: Tensor, case: Case) -> Iterator[Tensor]:
-    """How far the laws of two samples are apart, in standard errors, in many ways. a, b: (R, n, d), in units of the
-    right law; free: (n, d), where the right law is one at all."""
-    yield _welch(a, b)[free]  # each coordinate's mean
-    yield _welch(a**2, b**2)[free]  # and variance
-    yield _kolmogorov(a[:, free], b[:, free])
-    yield _kolmogorov(a[:, free].reshape(-1, 1), b[:, free].reshape(-1, 1))  # the shape, of all of them together
-    r = len(a)
-    yield (_correlations(a[:, free]) - _correlations(b[:, free])) * math.sqrt(r / 2)  # of each with every other
-    for look in (lambda z: z, lambda z: z**2, lambda z: z**3, lambda z: z**4):  # all together
-        yield _welch(look(a).flatten(1).mean(dim=1), look(b).flatten(1).mean(dim=1))
-        for x in _inputs_by_point(case, a[0]):  # and how it depends on the input
-            yield _welch((look(a) * x).flatten(1).mean(dim=1), (look(b) * x).flatten(1).mean(dim=1))
-    yield _welch((a[:, 1:] * a[:, :-1]).flatten(1).mean(dim=1), (b[:, 1:] * b[:, :-1]).flatten(1).mean(dim=1))
-    yield _welch(a.mean(dim=1) ** 2, b.mean(dim=1) ** 2)  # what all points of a call have in common
-    yield _welch((a[1:] * a[:-1]).flatten(1).mean(dim=1), (b[1:] * b[:-1]).flatten(1).mean(dim=1))  # calls
-    if a.shape[2] > 1:
-        yield _welch((a[..., 1:] * a[..., :-1]).flatten(1).mean(1), (b[..., 1:] * b[..., :-1]).flatten(1).mean(1))
+    """How far two samples' laws are apart, in standard errors: some thirty families of numbers, the cheapest first.
+
+    a, b: (R, n, d), in units of the right law. free: (n, d), where the right law is one at all.
+    """
+    for look in (lambda z: z, lambda z: z**2, lambda z: z**3, lambda z: z**4):  # all numbers of a call together
+        yield _welch(_by_call(look(a)), _by_call(look(b)))
+        for x in _inputs_by_point(case, a[0]):  # and how they depend on the input
+            yield _welch(_by_call(look(a) * x), _by_call(look(b) * x))
+    yield _welch(_by_call(a[:, 1:] * a[:, :-1]), _by_call(b[:, 1:] * b[:, :-1]))  # neighbours
+    yield _welch(_by_call(a[..., 1:] * a[..., :-1]), _by_call(b[..., 1:] * b[..., :-1]))  # axes
+    yield _welch(_by_call(a.mean(dim=1) ** 2), _by_call(b.mean(dim=1) ** 2))  # what the points of a call share
+    yield _welch(_by_call(a[1:] * a[:-1]), _by_call(b[1:] * b[:-1]))  # a call and the next
+    a, b = a[:, free], b[:, free]
+    yield _welch(a, b)  # each number by itself: its mean,
+    yield _welch(a**2, b**2)  # its variance,
+    yield _kolmogorov(a, b)  # its shape,
+    yield (_correlations(a) - _correlations(b)) * math.sqrt(len(a) / 2)  # and what it has to do with each other one
+
+
+def _by_call(numbers: Tensor) -> Tensor:
+    """The mean of each call, (R,); 0 where there is no number, as for the product of one axis with the next."""
+    return numbers.flatten(1).mean(dim=1).nan_to_num()
 
 
 def _welch(a: Tensor, b: Tensor) -> Tensor:
@@ -223,22 +234,112 @@ def trials(variant: Variant) -> list[Trial]:
     """Compare and judge mutants of both right answers of a variant."""
     found = []
     for right in (variant.exercise.solution, variant.exercise.alternative):
-        for number, mutant in enumerate(chosen(right)):
+        share = RANDOM_SHARE if variant.exercise.view else SHARE
+        for number, mutant in enumerate(mutants_of(right) if ALL else chosen(right, share)):
             answer = compiled(mutant, right)
             states = tuple(state_of(variant, answer, inputs, seed=1000 + number) for inputs in JUDGED)
             found.append(Trial(mutant.label, nature(variant.exercise, right, answer), states))
     return found
 
 
-def chosen(right: Callable) -> tuple[Mutant, ...]:
-    """The mutants of a right answer that are tried: all, or some of each kind in turn."""
+def chosen(right: Callable, share: int) -> tuple[Mutant, ...]:
+    """Some of the mutants of a right answer: one of each kind in turn, always the same."""
     mutants = mutants_of(right)
-    if ALL:
-        return mutants
-    shuffled = random.Random(right.__name__).sample(mutants, len(mutants))
-    kinds: Counter = Counter()
-    turns = []
+    shuffled, kinds, turns = random.Random(right.__name__).sample(mutants, len(mutants)), Counter(), {}
     for mutant in shuffled:
-        turns.append(kinds[mutant.kind])
+        turns[mutant] = kinds[mutant.kind]
         kinds[mutant.kind] += 1
-    return tuple(mutant for _, mutant in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0]))[:SHARE]
+    return tuple(sorted(shuffled, key=turns.get)[:share])
+
+
+def only_loses_precision(label: str) -> bool:
+    """Whether a mutant only forgets a dtype, so that it computes in single precision, which is allowed to a student."""
+    before, after = label.split("` became `")
+    return before.count("dtype=") > after.count("dtype=")
+
+
+@every_variant
+def test_mutants_get_full_points_if_and_only_if_they_are_right(variant, monkeypatch):
+    """Where a wrong one survives, the cases or the view of the exercise are too plain: add to them."""
+    monkeypatch.setattr(judging, "_memory", {})  # what the references do is kept for this variant, and no longer
+    found = trials(variant)
+    assert [trial for trial in found if trial.survived] == []
+    assert [trial for trial in found if trial.suffered] == []
+    assert [trial for trial in found if trial.nature == "near" and not only_loses_precision(trial.label)] == []
+    assert sum(trial.nature == "wrong" for trial in found) >= FEWEST
+
+
+def test_there_are_at_least_three_hundred_wrong_mutants():
+    assert FEWEST * len(VARIANTS) >= 300
+
+
+# Whether all this can fail
+
+AROUND, MERGED, AXES = (
+    next(variant for variant in VARIANTS if variant.exercise.id == f"lab{id}")
+    for id in ("05.step.variance", "05.length.merged", "07-08.variance.axes")
+)
+
+
+def test_a_view_that_is_too_plain_is_found_out(monkeypatch):
+    monkeypatch.setattr(judging, "_memory", {})
+    plain = replace(AROUND.exercise, view=lambda out, x, beta, v: means({"the mean of the result": out}))
+    survivors = [trial.label for trial in trials(replace(AROUND, exercise=plain)) if trial.survived]
+    assert survivors and all(label.startswith("step_around") for label in survivors)
+
+
+def test_a_judge_that_is_too_mild_is_found_out(monkeypatch):
+    monkeypatch.setattr(judging, "_memory", {})
+    monkeypatch.setattr(checks_judging, "CLOSE", 2.0)
+    assert any(trial.survived for trial in trials(MERGED))
+
+
+def test_a_judge_that_is_too_strict_is_found_out(monkeypatch):
+    monkeypatch.setattr(judging, "_memory", {})
+    monkeypatch.setattr(checks_judging, "CLOSE", 1e-20)
+    assert any(trial.suffered for trial in trials(AXES))
+
+
+@every_variant
+def test_the_comparison_knows_what_the_lab_says_is_wrong_and_right(variant):
+    exercise = variant.exercise
+    natures = {wrong.name: nature(exercise, exercise.solution, wrong.answer) for wrong in exercise.wrong}
+    assert set(natures.values()) <= {"wrong", "incident"}, natures
+    if ALL or exercise.view is None:
+        assert nature(exercise, exercise.solution, exercise.truth) in ("equivalent", "near")
+        assert nature(exercise, exercise.solution, exercise.alternative) == "equivalent"
+
+
+POINTS = torch.linspace(-2, 3, 100, dtype=torch.float64)[:, None].expand(100, 2)
+CASE = Case((POINTS,), "points on a line")
+OTHER_LAWS = {
+    "another mean of one number": lambda z: z + 0.5 * torch.eye(100, 2),
+    "another variance": lambda z: 1.03 * z,
+    "another variance of one number": lambda z: (1 + torch.eye(100, 2)) * z,
+    "uniform": lambda z: math.sqrt(12) * (torch.special.ndtr(z) - 0.5),
+    "one noise for two neighbours": lambda z: torch.cat([z[:, :1], z[:, :1], z[:, 2:]], dim=1),
+    "one noise for two points far apart": lambda z: torch.cat([z[:, -1:], z[:, 1:]], dim=1),
+    "one noise for both axes": lambda z: z[..., :1].expand_as(z),
+    "a little noise that all points share": lambda z: math.sqrt(0.9) * z + math.sqrt(0.1) * z[:, :1].roll(1, 0),
+    "a mean that depends on the input": lambda z: z + 0.03 * (POINTS - POINTS.mean()),
+    "a variance that depends on the input": lambda z: (1 + 0.03 * (POINTS - POINTS.mean())) * z,
+    "noise of the call before": lambda z: (z + 0.2 * z.roll(1, 0)) / math.sqrt(1.04),
+    "skewed": lambda z: z + 0.03 * (z**2 - 1),
+    "nothing random in one number": lambda z: torch.cat([0 * z[:, :1], z[:, 1:]], dim=1),
+}
+
+
+def samples(seed: int) -> list[Tensor]:
+    return [torch.randn(500, 100, 2, generator=generator(seed, i), dtype=torch.float64) for i in range(3)]
+
+
+@pytest.mark.parametrize("other", OTHER_LAWS.values(), ids=OTHER_LAWS)
+def test_another_law_is_noticed(other):
+    mine, right, scale = samples(3)
+    assert laws_differ(other(mine), right, scale, CASE)
+
+
+def test_the_same_law_is_taken_for_the_same():
+    assert not any(laws_differ(*samples(seed), CASE) for seed in range(10))
+    mine, right, scale = samples(3)
+    assert not laws_differ(-mine, right, scale, CASE)

@@ -26,7 +26,11 @@ EXTRAS = PROJECT["optional-dependencies"]
 DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
 PINNED = [
     *DIRECT,
-    *(Requirement(line) for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] if line not in EXTRAS["dev"]),
+    *(
+        Requirement(line)
+        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"]
+        if line not in EXTRAS["dev"]
+    ),
 ]
 CONDA_NAMES = {"torch": "pytorch"}
 COMMANDS = [

@@ -83,6 +83,7 @@ def nbgrader_config(c: Any, file: str) -> None:
     c.CourseDirectory.root = str(Path(file).parent)
     c.CourseDirectory.course_id = "minidiff"
     c.Exchange.root = str(Path(file).parent / "exchange")
+    c.ExchangeFactory.list = gradebook.NoExchange
     c.Autograde.sanitize_preprocessors = [
         *(of_nbgrader.DeduplicateIds, of_nbgrader.OverwriteKernelspec),
         *(of_nbgrader.OverwriteCells, of_nbgrader.CheckCellMetadata),
@@ -97,7 +98,7 @@ def nbgrader_config(c: Any, file: str) -> None:
     ]
     c.GenerateFeedback.preprocessors = [gradebook.NoRubric, of_nbgrader.GetGrades, CSSHTMLHeaderPreprocessor]
     c.AssignLatePenalties.plugin_class = gradebook.PerDay
-    c.ClearSolutions.enforce_metadata = False
+    c.HTMLExporter.filters = {"markdown2html": gradebook.harmless}  # a person looks at what students wrote
 
 
 def clear(folder: Path) -> None:

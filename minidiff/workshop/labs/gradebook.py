@@ -17,9 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nbconvert.filters.markdown import markdown2html
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps.api import NbGraderAPI
+from nbgrader.exchange import ExchangeError
+from nbgrader.exchange.default import ExchangeList
 from nbgrader.plugins import BasePlugin
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets.config import Config
@@ -33,6 +37,7 @@ from minidiff.workshop.workers import Refused
 __all__ = ["Booked", "Given", "NoRubric", "PerDay", "api_of", "book", "booked", "generate", "opened"]
 
 DAY = 86_400
+TAGS = "a blockquote br code div em h1 h2 h3 h4 h5 h6 hr li ol p pre span strong table tbody td th thead tr ul".split()
 RUBRIC = "rubric"  # the id of its cell
 STAMP = (
     "%Y-%m-%d %H:%M:%S UTC"  # the clock of the LMS, whatever its zone: submissions and deadlines are of the same one
@@ -80,6 +85,21 @@ class NoRubric(NbGraderPreprocessor):
         """The notebook without it."""
         notebook.cells = [cell for cell in notebook.cells if cell.get("id") != RUBRIC]
         return notebook, resources
+
+
+def harmless(source: str) -> str:
+    """A text as formgrader shows it, without anything that a browser would run.
+
+    Its pages come from the lecturer's Jupyter server: a script in them may do there what the lecturer may do.
+    """
+    return SanitizeHTML(tags=TAGS, attributes={"a": ["href"]}).sanitize_html_tags(markdown2html(source))
+
+
+class NoExchange(ExchangeList):
+    """Submissions come from the LMS, and not through a folder on a server that students share."""
+
+    def ensure_root(self) -> None:
+        raise ExchangeError("no folder is shared with students")
 
 
 class PerDay(BasePlugin):
@@ -207,7 +227,11 @@ def booked(course: Course, lab: Lab, students: list[str]) -> dict[str, Booked]:
             except MissingEntry:
                 continue
             points = {grade.name: float(grade.score) for grade in notebook.grades}
-            comments = {one.name: one.comment for one in notebook.comments if one.comment}
+            comments = {
+                one.name: text
+                for one in notebook.comments
+                if (text := one.comment if one.name == EXPLANATION else one.manual_comment)
+            }
             waiting = tuple(grade.name for grade in notebook.grades if grade.needs_manual_grade)
             late = gradebook.find_submission(name, student).total_seconds_late
             penalty = penalty_of(course, name, sum(points.values()), late)

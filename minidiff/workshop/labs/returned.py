@@ -11,7 +11,7 @@ from typing import Any
 from minidiff.checkpoints import write_file
 from minidiff.workshop.labs.course import Course
 from minidiff.workshop.labs.gradebook import Booked, booked
-from minidiff.workshop.labs.notebooks import BUG, EXPLANATION, assignment
+from minidiff.workshop.labs.notebooks import BUG, EXPLANATION, PLOT, assignment
 from minidiff.workshop.labs.records import Lab
 from minidiff.workshop.workers import Refused
 
@@ -175,9 +175,12 @@ def _part(entry: dict[str, Any], known: Booked, name: str, title: str, most: int
         if name in known.waiting:
             return _section("unfilled", f"Your plot (up to {most} points)", "", "A person will mark this.")
         state = "right" if points == most else "known"
-        return _section(state, "Your plot", f"{_plain(points)} of {most}", known.comments.get(name, ""))
+        said = [known.comments[cell] for cell in (f"answer-{PLOT}", EXPLANATION) if cell in known.comments]
+        return _section(state, "Your plot", f"{_plain(points)} of {most}", "\n".join(said))
     mark = entry["marks"][name.removeprefix("points-")]
     text = mark["text"] + (f"\nRead again: {mark['read']}." if mark["read"] else "")
+    if comment := known.comments.get(f"answer-{mark['name']}"):
+        text += f"\nComment: {comment}"
     said = f"{mark['title']}: {mark['mistake']}" if mark["state"] == "known" and mark["mistake"] else mark["title"]
     return _section(mark["state"], said, f"{_plain(points)} of {most}", text)
 

@@ -1,14 +1,17 @@
-"""Right answers of all labs, broken in one place each: whatever is wrong must not get full points.
+"""Right answers of all labs, changed in one place each: what is wrong then must not get full points.
 
-The wrong answers that a lab knows were thought of by those who wrote the lab. Mutants were not: they are the right
-answers with another operator, constant, name, slice, function, or order (`mutants`). Whether one of them is wrong is
-found out here, by a comparison that shares nothing with the judge: on inputs that no check uses, element by element for
-answers that draw nothing, and for random ones by the same draws first, and then by tests of the law of all points
-together. What is wrong by this must not be judged right, and what is right must not be judged wrong.
+The wrong answers that a lab knows were thought of by those who wrote it. Mutants were not: they are the right answers
+with another operator, constant, name, slice, function, or order (see `mutants`). Whether one of them is wrong is found
+out here without the judge, on inputs that no check uses: number by number for answers that draw nothing, and for random
+ones with the same draws first, and then by tests of the law of all points together. What is wrong by this must not be
+judged right, and what is right must not be judged wrong.
 
-In the usual run each right answer gives its share of mutants, some 1,300 in all. All 23,000 take an hour on one core:
+In the usual run each right answer has a share of its mutants tried, 1,200 in all. All 23,000 take half an hour:
 
-    MINIDIFF_MUTANTS=all OMP_NUM_THREADS=1 python -m pytest tests/workshop/labs/test_mutations.py -q
+    MINIDIFF_MUTANTS=all OMP_NUM_THREADS=1 python -m pytest tests/workshop/labs/test_mutations.py -q -rP
+
+This also prints the equivalent ones. They are equivalent on cases like those of their exercise; a mistake that shows
+only on inputs of a kind that has no case would be among them. So read them once where cases have changed.
 """
 
 import functools
@@ -136,8 +139,8 @@ def laws_differ(mine: Tensor, right: Tensor, scale: Tensor, case: Case) -> bool:
         return True
     std = torch.where(fixed, torch.ones_like(std), std)
     a, b = ((torch.where(fixed, mean, one) - mean) / std for one in (mine, right))
-    return any(
-        float(scores.abs().max()) > NormalDist().inv_cdf(1 - LUCK / (2 * scores.numel()))
+    return not all(  # so that NaN, from numbers too large for their fourth power, is a difference
+        float(scores.abs().max()) <= NormalDist().inv_cdf(1 - LUCK / (2 * scores.numel()))
         for scores in _scores(a, b, ~fixed, case)
     )
 
@@ -263,6 +266,8 @@ def test_mutants_get_full_points_if_and_only_if_they_are_right(variant, monkeypa
     """Where a wrong one survives, the cases or the view of the exercise are too plain: add to them."""
     monkeypatch.setattr(judging, "_memory", {})  # what the references do is kept for this variant, and no longer
     found = trials(variant)
+    print(Counter(trial.nature for trial in found))
+    print(*(f"{trial.nature}: {trial.label}" for trial in found if trial.nature in ("near", "equivalent")), sep="\n")
     assert [trial for trial in found if trial.survived] == []
     assert [trial for trial in found if trial.suffered] == []
     assert [trial for trial in found if trial.nature == "near" and not only_loses_precision(trial.label)] == []
@@ -275,10 +280,28 @@ def test_there_are_at_least_three_hundred_wrong_mutants():
 
 # Whether all this can fail
 
-AROUND, MERGED, AXES = (
+AROUND, MERGED, AXES, JUMP = (
     next(variant for variant in VARIANTS if variant.exercise.id == f"lab{id}")
-    for id in ("05.step.variance", "05.length.merged", "07-08.variance.axes")
+    for id in ("05.step.variance", "05.length.merged", "07-08.variance.axes", "05.jump.between")
 )
+
+
+def test_mutants_are_what_slips_would_make_and_always_the_same():
+    right = JUMP.exercise.solution
+    mutants = mutants_of(right)
+    assert mutants == mutants_of(right) and len({mutant.source for mutant in mutants}) == len(mutants) > 80
+    assert chosen(right, 5) == chosen(right, 9)[:5]
+    last = "return math.sqrt(kept) * x + math.sqrt(1 - kept) * eps"
+    for kind, line, mutated in (
+        ("operator", last, last.replace(" + ", " - ")),
+        ("constant", last, last.replace("1 -", "2 -")),
+        ("term", last, last.partition(" + ")[0]),
+        ("order", last, last.replace("1 - kept", "kept - 1")),
+        ("function", last, last.replace("math.sqrt(kept)", "kept")),
+        ("name", last, last.replace("eps", "x")),
+        ("slice", "kept = float((1 - betas[j:k]).prod())", "kept = float((1 - betas[j - 1:k]).prod())"),
+    ):
+        assert (kind, f"jump_between: `{line}` became `{mutated}`") in {(one.kind, one.label) for one in mutants}
 
 
 def test_a_view_that_is_too_plain_is_found_out(monkeypatch):

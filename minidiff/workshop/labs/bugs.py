@@ -56,9 +56,10 @@ def bug_from(record: dict[str, Any], lab: Lab) -> Bug:
     return Bug(variants[record["variant"]], record["code"], tuple(record["choices"]), record["right"], record["name"])
 
 
-def bugs_in(exercise: Exercise) -> list[tuple[Wrong, str]]:
+@cache
+def bugs_in(exercise: Exercise) -> tuple[tuple[Wrong, str], ...]:
     """The wrong answers of an exercise that can be shown as code which needs nothing but math and torch."""
-    return [(wrong, code) for wrong in exercise.wrong if (code := code_of(exercise, wrong)) is not None]
+    return tuple((wrong, code) for wrong in exercise.wrong if (code := code_of(exercise, wrong)) is not None)
 
 
 def code_of(exercise: Exercise, wrong: Wrong) -> str | None:

@@ -6,17 +6,13 @@ import torch
 
 from minidiff.checks.records import RNG, Case, Exercise, Wrong
 from minidiff.checks.views import UNSEEN, means, moments_of, normal
+from minidiff.workshop.labs.hidden import between
 from minidiff.workshop.labs.records import Lab, Plot, Problem, Variant
 
 __all__ = ["LAB"]
 
 PARTICLES = 250  # in the public case of a random step
 EXACT = torch.float64
-
-
-def between(g, low, high):
-    """A number between two others, of the inputs that the salt chooses."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 def column(*values):

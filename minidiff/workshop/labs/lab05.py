@@ -7,6 +7,7 @@ import torch
 
 from minidiff.checks.records import RNG, Case, Exercise, Wrong
 from minidiff.checks.views import UNSEEN, means, moments_of, normal
+from minidiff.workshop.labs.hidden import between
 from minidiff.workshop.labs.records import Lab, Plot, Problem, Variant
 
 __all__ = ["LAB"]
@@ -17,11 +18,6 @@ POINTS = 250  # in the public case
 def hidden_cloud(g, n=100, d=2):
     """Points far from the origin, so that wrong factors show. (n, d), float64."""
     return 10 - 20 * torch.arange(d, dtype=torch.float64) + 4 * torch.randn(n, d, generator=g, dtype=torch.float64)
-
-
-def between(g, low, high):
-    """A number between two others, of the inputs that the salt chooses."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 # step: a step of the forward process, but with a beta for each axis, or around a variance that is not 1

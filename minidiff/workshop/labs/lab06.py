@@ -7,24 +7,10 @@ import torch
 
 from minidiff.checks.records import Case, Exercise, Wrong
 from minidiff.checks.views import UNSEEN
+from minidiff.workshop.labs.hidden import between, double, normals
 from minidiff.workshop.labs.records import Lab, Plot, Problem, Variant
 
 __all__ = ["LAB"]
-
-
-def between(g, low, high):
-    """A number between two others, of the inputs that the salt chooses."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
-
-
-def doubles(*values):
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def normals(g, *shape):
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
 
 
 # bridge: a time between two others at which x is known
@@ -60,7 +46,7 @@ def bridge_cases(g):
     alphas = between(g, 0.85, 0.95), between(g, 0.6, 0.75), between(g, 0.3, 0.45)
     return (
         Case(
-            (doubles(2.0), doubles(-1.0), 0.9, 0.7, 0.4),
+            (double(2.0), double(-1.0), 0.9, 0.7, 0.4),
             "x_r = 2, x_t = -1, alpha_r = 0.9, alpha_s = 0.7 and alpha_t = 0.4",
         ),
         Case((2 * normals(g, 6), 1 + normals(g, 6), *alphas), "hidden pairs of points and hidden times"),
@@ -176,7 +162,7 @@ def bridge_of_growth_cases(g):
     sigmas = between(g, 0.3, 0.5), between(g, 0.9, 1.2), between(g, 1.8, 2.2)
     return (
         Case(
-            (doubles(2.0), doubles(-1.0), 0.5, 0.8, 2.0),
+            (double(2.0), double(-1.0), 0.5, 0.8, 2.0),
             "x_r = 2, x_t = -1, sigma_r = 0.5, sigma_s = 0.8 and sigma_t = 2",
         ),
         Case((2 * normals(g, 6), 1 + normals(g, 6), *sigmas), "hidden pairs of points and hidden times"),
@@ -340,7 +326,7 @@ def step_cases(word):
         earlier = between(g, 0.8, 0.9), between(g, 0.35, 0.45)
         return (
             Case(
-                (doubles(1.0), doubles(-0.5), 0.6, 0.9, 0.9, 0.5),
+                (double(1.0), double(-0.5), 0.6, 0.9, 0.9, 0.5),
                 f"x_t = 1, {word} = -0.5, alpha_t = 0.6, sigma_t = 0.9, alpha_s = 0.9 and sigma_s = 0.5",
             ),
             Case((2 + normals(g, 5, 2), normals(g, 5, 2), *later, *earlier), "hidden points and a hidden step"),
@@ -642,12 +628,12 @@ def training_set(g, n):
 
 
 def denoise_laplace_cases(g):
-    plain = doubles(1.0, 0.0), doubles(-1.0, 2.0), doubles(0.0, -1.0)
-    far = 1000.0 * doubles(1.0, -2.0)[None] + normals(g, 3, 2)
+    plain = double(1.0, 0.0), double(-1.0, 2.0), double(0.0, -1.0)
+    far = 1000.0 * double(1.0, -2.0)[None] + normals(g, 3, 2)
     points = training_set(g, 6)
     return (
         Case(
-            (doubles(0.3, 0.4)[None], 0.8, 0.5, torch.stack(plain)),
+            (double(0.3, 0.4)[None], 0.8, 0.5, torch.stack(plain)),
             "x_t = (0.3, 0.4), alpha = 0.8, b = 0.5 and the points (1, 0), (-1, 2) and (0, -1)",
         ),
         Case((normals(g, 8, 2), between(g, 0.6, 0.7), between(g, 0.6, 0.8), points), "a hidden training set"),
@@ -743,13 +729,13 @@ def denoise_by_axis_truth(x_t, alpha, sigmas, points):
 
 
 def denoise_by_axis_cases(g):
-    plain = doubles(1.0, 0.0), doubles(-1.0, 2.0), doubles(0.0, -1.0)
-    far = 1000.0 * doubles(1.0, -2.0)[None] + normals(g, 3, 2)
+    plain = double(1.0, 0.0), double(-1.0, 2.0), double(0.0, -1.0)
+    far = 1000.0 * double(1.0, -2.0)[None] + normals(g, 3, 2)
     points = training_set(g, 6)
-    sigmas = doubles(between(g, 0.5, 0.6), between(g, 1.0, 1.2))
+    sigmas = double(between(g, 0.5, 0.6), between(g, 1.0, 1.2))
     return (
         Case(
-            (doubles(0.3, 0.4)[None], 0.8, doubles(0.6, 1.2), torch.stack(plain)),
+            (double(0.3, 0.4)[None], 0.8, double(0.6, 1.2), torch.stack(plain)),
             "x_t = (0.3, 0.4), alpha = 0.8, sigmas = (0.6, 1.2) and the points (1, 0), (-1, 2) and (0, -1)",
         ),
         Case((normals(g, 8, 2), between(g, 0.6, 0.7), sigmas, points), "a hidden training set"),
@@ -926,11 +912,11 @@ def posterior_variance_truth(x_t, alpha, sigma, weights, means, variances):  # B
 
 
 def posterior_variance_cases(g):
-    mixture = doubles(0.5, 0.2, 0.3), doubles(-2.0, 0.5, 2.5), doubles(0.2, 1.2, 0.5)
+    mixture = double(0.5, 0.2, 0.3), double(-2.0, 0.5, 2.5), double(0.2, 1.2, 0.5)
     places = torch.linspace(-2, 2, 9, dtype=torch.float64) + 0.1 * normals(g, 9)
     return (
         Case(
-            (doubles(0.2), 0.8, 0.6, doubles(0.3, 0.7), doubles(-1.0, 1.0), doubles(0.25, 0.1)),
+            (double(0.2), 0.8, 0.6, double(0.3, 0.7), double(-1.0, 1.0), double(0.25, 0.1)),
             "x_t = 0.2, alpha = 0.8, sigma = 0.6, weights 0.3 and 0.7, means -1 and 1, variances 0.25 and 0.1",
         ),
         Case((places, between(g, 0.5, 0.7), between(g, 0.65, 0.75), *mixture), "hidden places and three components"),
@@ -1085,11 +1071,11 @@ def set_covariance_truth(x_t, alpha, sigma, points, weights):  # from the curvat
 
 
 def set_covariance_cases(g):
-    plain = torch.stack([doubles(1.0, 0.0), doubles(-1.0, 2.0), doubles(0.0, -1.0)])
+    plain = torch.stack([double(1.0, 0.0), double(-1.0, 2.0), double(0.0, -1.0)])
     weights = torch.softmax(normals(g, 6), dim=0)
     return (
         Case(
-            (doubles(0.3, 0.4)[None], 0.8, 0.9, plain, doubles(0.5, 0.2, 0.3)),
+            (double(0.3, 0.4)[None], 0.8, 0.9, plain, double(0.5, 0.2, 0.3)),
             "x_t = (0.3, 0.4), alpha = 0.8, sigma = 0.9 and the points (1, 0), (-1, 2), (0, -1) with the weights "
             "0.5, 0.2, 0.3",
         ),
@@ -1256,8 +1242,8 @@ def tempered_variance_at_once(alphas, v0, r):
 def variance_of_last(slopes, noises):
     """The variance of the last entry of the Gaussian vector x_T, ..., x_0: x = slope times the one before + noise."""
     size = len(slopes) + 1
-    solve = torch.linalg.inv(torch.eye(size).double() - torch.diag(doubles(*slopes), -1))
-    return (solve @ torch.diag(doubles(1.0, *noises)) @ solve.T)[-1, -1]
+    solve = torch.linalg.inv(torch.eye(size).double() - torch.diag(double(*slopes), -1))
+    return (solve @ torch.diag(double(1.0, *noises)) @ solve.T)[-1, -1]
 
 
 def precise_factor(alpha, v0):
@@ -1280,9 +1266,9 @@ def width_cases(word, low, high):
     """The cases of both variants: `word` is what the last argument is called."""
 
     def cases(g):
-        alphas = torch.cat([torch.cumsum(0.08 + 0.12 * torch.rand(5, generator=g).double(), dim=0), doubles(1.0)])
+        alphas = torch.cat([torch.cumsum(0.08 + 0.12 * torch.rand(5, generator=g).double(), dim=0), double(1.0)])
         return (
-            Case((doubles(0.1, 0.6, 0.8, 1.0), 0.3, 0.7), f"alphas = (0.1, 0.6, 0.8, 1), v0 = 0.3 and {word} = 0.7"),
+            Case((double(0.1, 0.6, 0.8, 1.0), 0.3, 0.7), f"alphas = (0.1, 0.6, 0.8, 1), v0 = 0.3 and {word} = 0.7"),
             Case((alphas, between(g, 0.4, 0.8), between(g, low, high)), "a hidden walk"),
         )
 

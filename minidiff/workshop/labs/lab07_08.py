@@ -7,24 +7,12 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 
 from minidiff.checks.records import Case, Exercise, Wrong
 from minidiff.checks.views import UNSEEN
+from minidiff.workshop.labs.hidden import between, double, normals
 from minidiff.workshop.labs.records import Lab, Plot, Problem, Variant
 
 __all__ = ["LAB"]
 
 DOUBLE = torch.float64
-
-
-def double(*numbers):
-    return torch.tensor(numbers, dtype=DOUBLE)
-
-
-def between(g, low, high):
-    """A number between two others, of the inputs that the salt chooses."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
-
-
-def normals(g, *shape):
-    return torch.randn(*shape, generator=g, dtype=DOUBLE)
 
 
 # floor: how low the loss can get, for the noise or for the difference of noise and data

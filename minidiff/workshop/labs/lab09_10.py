@@ -7,25 +7,13 @@ from torch.distributions import MultivariateNormal
 
 from minidiff.checks.records import RNG, Case, Exercise, Wrong
 from minidiff.checks.views import UNSEEN, moments_of, normal
+from minidiff.workshop.labs.hidden import between, double, normals
 from minidiff.workshop.labs.records import Lab, Plot, Problem, Variant
 
 __all__ = ["LAB"]
 
 DOUBLE = torch.float64
 POINTS = 250  # in the public case
-
-
-def double(*numbers):
-    return torch.tensor(numbers, dtype=DOUBLE)
-
-
-def between(g, low, high):
-    """A number between two others, of the inputs that the salt chooses."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
-
-
-def normals(g, *shape):
-    return torch.randn(*shape, generator=g, dtype=DOUBLE)
 
 
 # stir: a step back with any amount of noise, from f, g² and the score, or from two noise levels and x0_hat

@@ -7,20 +7,12 @@ from torch import Tensor
 
 from minidiff.checks.records import Case, Exercise, Wrong
 from minidiff.checks.views import UNSEEN
+from minidiff.workshop.labs.hidden import double, normals
 from minidiff.workshop.labs.records import Lab, Plot, Problem, Variant
 
 __all__ = ["LAB"]
 
 DOUBLE = torch.float64
-
-
-def double(*numbers: float) -> Tensor:
-    return torch.tensor(numbers, dtype=DOUBLE)
-
-
-def drawn(g, *shape: int) -> Tensor:
-    """Standard normal numbers for the hidden cases."""
-    return torch.randn(shape, generator=g, dtype=DOUBLE)
 
 
 def within(g, low: float, high: float, *shape: int) -> Tensor:
@@ -272,12 +264,13 @@ def group_modulate_cases(g):
     h = (torch.arange(32, dtype=DOUBLE) * 5 % 13 + torch.arange(32, dtype=DOUBLE) / 4).reshape(2, 4, 2, 2)
     scale = double(0.5, -0.3, 1.2, 0.1, 0.4, 0.7, -0.6, 0.2).reshape(2, 4)
     shift = double(3.0, -1.0, 0.7, 2.0, -2.0, 0.6, 1.4, -0.4).reshape(2, 4)
-    hidden = 2 + 3 * drawn(g, 3, 6, 2, 3) + 4 * drawn(g, 3, 6, 1, 1)
+    hidden = 2 + 3 * normals(g, 3, 6, 2, 3) + 4 * normals(g, 3, 6, 1, 1)
     return (
         Case((h, scale, shift, 2), "two pictures of 2 × 2 positions with four channels in two groups"),
-        Case((hidden, drawn(g, 3, 6), drawn(g, 3, 6), 2), "hidden pictures with other numbers of channels"),
+        Case((hidden, normals(g, 3, 6), normals(g, 3, 6), 2), "hidden pictures with other numbers of channels"),
         Case(
-            (2 + 0.01 * drawn(g, 2, 6, 2, 2), drawn(g, 2, 6), drawn(g, 2, 6), 3), "hidden pictures that are almost grey"
+            (2 + 0.01 * normals(g, 2, 6, 2, 2), normals(g, 2, 6), normals(g, 2, 6), 3),
+            "hidden pictures that are almost grey",
         ),
     )
 
@@ -414,10 +407,12 @@ def token_modulate_cases(g):  # as many tokens as pictures, so that a wrong axis
     return (
         Case((h, scale, shift), "two pictures of two tokens with four channels"),
         Case(
-            (2 + 3 * drawn(g, 3, 3, 5), drawn(g, 3, 5), drawn(g, 3, 5)), "hidden pictures with other numbers of tokens"
+            (2 + 3 * normals(g, 3, 3, 5), normals(g, 3, 5), normals(g, 3, 5)),
+            "hidden pictures with other numbers of tokens",
         ),
         Case(
-            (2 + 0.01 * drawn(g, 2, 2, 6), drawn(g, 2, 6), drawn(g, 2, 6)), "hidden tokens whose channels hardly differ"
+            (2 + 0.01 * normals(g, 2, 2, 6), normals(g, 2, 6), normals(g, 2, 6)),
+            "hidden tokens whose channels hardly differ",
         ),
     )
 
@@ -582,9 +577,9 @@ def noisy_pictures(g, times: Tensor, height: int) -> tuple[Tensor, ...]:
     """x_t and the eps and x0 of a poor network, (B, 1, height, B): as many columns as pictures."""
     shape = (len(times), 1, height, len(times))
     alpha, sigma = (level[:, None, None, None] for level in levels(times))
-    x0, eps = within(g, -1, 1, *shape), drawn(g, *shape)
+    x0, eps = within(g, -1, 1, *shape), normals(g, *shape)
     x_t = alpha * x0 + sigma * eps
-    eps_hat = eps + (1.2 * alpha / sigma) * drawn(g, *shape)
+    eps_hat = eps + (1.2 * alpha / sigma) * normals(g, *shape)
     return x_t, eps_hat, (x_t - sigma * eps_hat) / alpha
 
 
@@ -961,11 +956,11 @@ def loss_from_eps_cases(g):
             "two pictures of 1 × 2 pixels with alpha = 0.8 and 0.1, and no weight above 20",
         ),
         Case(
-            (drawn(g, 5, 1, 2, 3), drawn(g, 5, 1, 2, 3), double(0.9, 0.05, 0.4, 0.7, 0.15), 12.0),
+            (normals(g, 5, 1, 2, 3), normals(g, 5, 1, 2, 3), double(0.9, 0.05, 0.4, 0.7, 0.15), 12.0),
             "hidden pictures at several times",
         ),
         Case(
-            (drawn(g, 4, 1, 2, 3), drawn(g, 4, 1, 2, 3), within(g, 0.3, 0.95, 4), 50.0),
+            (normals(g, 4, 1, 2, 3), normals(g, 4, 1, 2, 3), within(g, 0.3, 0.95, 4), 50.0),
             "hidden pictures at earlier times",
         ),
     )
@@ -1167,7 +1162,7 @@ def sample_cases(g):
             (some_network, PUBLIC_NOISE, PUBLIC_ALPHAS, PUBLIC_SIGMAS),
             "some_network, a picture of 2 × 2 pixels, alphas = (0.4, 0.6, 0.9, 1.1) and sigmas = (1.5, 1.2, 0.7, 0.2)",
         ),
-        Case((some_network, drawn(g, 3, 1, 2, 3), alphas, sigmas), "hidden pictures on a longer path"),
+        Case((some_network, normals(g, 3, 1, 2, 3), alphas, sigmas), "hidden pictures on a longer path"),
     )
 
 

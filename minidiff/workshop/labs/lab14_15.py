@@ -7,25 +7,12 @@ from torch import Tensor
 
 from minidiff.checks.records import Case, Exercise, Wrong
 from minidiff.checks.views import UNSEEN
+from minidiff.workshop.labs.hidden import between, double, normals
 from minidiff.workshop.labs.records import Lab, Plot, Problem, Variant
 
 __all__ = ["LAB"]
 
 DOUBLE = torch.float64
-
-
-def double(*numbers: float) -> Tensor:
-    return torch.tensor(numbers, dtype=DOUBLE)
-
-
-def drawn(g, *shape: int) -> Tensor:
-    """Standard normal numbers for the hidden cases."""
-    return torch.randn(shape, generator=g, dtype=DOUBLE)
-
-
-def between(g, low: float, high: float) -> float:
-    """A number between two others for the hidden cases."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 def level(g, early: float, late: float) -> tuple[float, float]:
@@ -67,11 +54,11 @@ def guide_cases(g, cond: str, uncond: str):
             "((-0.4, 0.9), (1.3, -0.6)), alpha = 0.8, sigma = 0.6 and w = 2",
         ),
         Case(
-            (drawn(g, 4, 3), drawn(g, 4, 3), drawn(g, 4, 3), *level(g, 0.55, 0.85), between(g, 1.3, 3.7)),
+            (normals(g, 4, 3), normals(g, 4, 3), normals(g, 4, 3), *level(g, 0.55, 0.85), between(g, 1.3, 3.7)),
             "hidden points at a late time",
         ),
         Case(
-            (drawn(g, 3, 2), drawn(g, 3, 2), drawn(g, 3, 2), *level(g, 0.15, 0.4), between(g, 0.3, 0.8)),
+            (normals(g, 3, 2), normals(g, 3, 2), normals(g, 3, 2), *level(g, 0.15, 0.4), between(g, 0.3, 0.8)),
             "hidden points at an early time, with a small weight",
         ),
     )
@@ -304,8 +291,8 @@ def eps_towards_cases(g):
         ),
         Case(
             (
-                drawn(g, 5, 2),
-                drawn(g, 5, 2),
+                normals(g, 5, 2),
+                normals(g, 5, 2),
                 classifier,
                 torch.tensor([False, True, True, True]),
                 late,
@@ -315,8 +302,8 @@ def eps_towards_cases(g):
         ),
         Case(
             (
-                drawn(g, 4, 2),
-                drawn(g, 4, 2),
+                normals(g, 4, 2),
+                normals(g, 4, 2),
                 classifier,
                 torch.tensor([False, True, False, True]),
                 early,
@@ -471,8 +458,8 @@ def v_away_cases(g):
         ),
         Case(
             (
-                drawn(g, 5, 2),
-                drawn(g, 5, 2),
+                normals(g, 5, 2),
+                normals(g, 5, 2),
                 classifier,
                 torch.tensor([1, 3, 0, 2, 3]),
                 *level(g, 0.5, 0.8),
@@ -482,8 +469,8 @@ def v_away_cases(g):
         ),
         Case(
             (
-                drawn(g, 4, 2),
-                drawn(g, 4, 2),
+                normals(g, 4, 2),
+                normals(g, 4, 2),
                 classifier,
                 torch.tensor([3, 0, 1, 1]),
                 *level(g, 0.2, 0.4),
@@ -1017,11 +1004,25 @@ def replace_noisy_cases(g):
             "known, alpha = 0.8 and sigma = 0.6",
         ),
         Case(
-            (drawn(g, 4, 5), drawn(g, 5), stds, torch.tensor([True, True, False, True, True]), *late, drawn(g, 4, 5)),
+            (
+                normals(g, 4, 5),
+                normals(g, 5),
+                stds,
+                torch.tensor([True, True, False, True, True]),
+                *late,
+                normals(g, 4, 5),
+            ),
             "hidden points, measured with several noises",
         ),
         Case(
-            (drawn(g, 3, 5), drawn(g, 5), stds, torch.tensor([True, False, True, True, True]), *early, drawn(g, 3, 5)),
+            (
+                normals(g, 3, 5),
+                normals(g, 5),
+                stds,
+                torch.tensor([True, False, True, True, True]),
+                *early,
+                normals(g, 3, 5),
+            ),
             "other hidden points at an earlier time",
         ),
     )
@@ -1119,7 +1120,7 @@ def replace_turned_cases(g):
     public = double(1.5, -0.7, 0.4, -1.8).reshape(2, 2)
     noise = double(0.4, -1.3, 2.0, 0.9).reshape(2, 2)
     U = double(0.6, -0.8, 0.8, 0.6).reshape(2, 2)
-    known, (turn, _) = torch.tensor([True, False, True, False]), torch.linalg.qr(drawn(g, 4, 4))
+    known, (turn, _) = torch.tensor([True, False, True, False]), torch.linalg.qr(normals(g, 4, 4))
     return (
         Case(
             (public, double(1.2, -0.5), torch.tensor([True, False]), U, 0.8, 0.6, noise),
@@ -1127,7 +1128,7 @@ def replace_turned_cases(g):
             "alpha = 0.8 and sigma = 0.6",
         ),
         Case(
-            (drawn(g, 5, 4), drawn(g, 4), known, turn, *level(g, 0.3, 0.7), drawn(g, 5, 4)),
+            (normals(g, 5, 4), normals(g, 4), known, turn, *level(g, 0.3, 0.7), normals(g, 5, 4)),
             "hidden points with four axes",
         ),
     )
@@ -1245,8 +1246,8 @@ def differences_adjoint_truth(y, gap):  # the measurement as a matrix: what it m
 def differences_adjoint_cases(g):
     return (
         Case((double(1.5, -0.7, 0.4).reshape(1, 1, 1, 3), 1), "y = (1.5, -0.7, 0.4) and gap = 1"),
-        Case((drawn(g, 2, 1, 3, 7), 2), "hidden pictures with a small gap"),
-        Case((drawn(g, 3, 1, 2, 4), 5), "hidden pictures with a gap that is wider than y"),
+        Case((normals(g, 2, 1, 3, 7), 2), "hidden pictures with a small gap"),
+        Case((normals(g, 3, 1, 2, 4), 5), "hidden pictures with a gap that is wider than y"),
     )
 
 
@@ -1342,8 +1343,8 @@ def fading_adjoint_truth(y, keep):  # the gradient of the scalar product of A x 
 def fading_adjoint_cases(g):  # positive, so that sums in single precision are near enough
     return (
         Case((double(1.5, -0.7, 0.4).reshape(1, 1, 1, 3), 0.8), "y = (1.5, -0.7, 0.4) and keep = 0.8"),
-        Case((0.3 + drawn(g, 2, 1, 3, 7).abs(), between(g, 0.6, 0.9)), "hidden pictures"),
-        Case((0.3 + drawn(g, 3, 1, 2, 5).abs(), between(g, 0.3, 0.5)), "hidden pictures that fade sooner"),
+        Case((0.3 + normals(g, 2, 1, 3, 7).abs(), between(g, 0.6, 0.9)), "hidden pictures"),
+        Case((0.3 + normals(g, 3, 1, 2, 5).abs(), between(g, 0.3, 0.5)), "hidden pictures that fade sooner"),
     )
 
 

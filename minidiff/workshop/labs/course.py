@@ -9,7 +9,6 @@ returned              what goes back: grades.csv, forms for the LMS, feedback
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +98,3 @@ def nbgrader_config(c: Any, file: str) -> None:
     c.GenerateFeedback.preprocessors = [gradebook.NoRubric, of_nbgrader.GetGrades, CSSHTMLHeaderPreprocessor]
     c.AssignLatePenalties.plugin_class = gradebook.PerDay
     c.HTMLExporter.filters = {"markdown2html": gradebook.harmless}  # a person looks at what students wrote
-
-
-def clear(folder: Path) -> None:
-    """Remove a folder that is ours."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,6 @@ right one does: otherwise a single huge number would hide everything, because it
 """
 
 import ast
-import hashlib
 import inspect
 from dataclasses import asdict, dataclass, replace
 
@@ -173,8 +172,3 @@ def _scatter(exercise: Exercise, seen: Observation, inputs: int, variant: Varian
             if right[name].error > 0 and one.error > WIDEST * right[name].error:
                 return f"Not right, and no mistake that we know.\nFor {case.says}, {name} scatters far too much."
     return ""
-
-
-def key_of(*words: str) -> str:
-    """A name for what a mark depends on."""
-    return hashlib.blake2b("\0".join(words).encode(), digest_size=16).hexdigest()

@@ -1,13 +1,11 @@
 """What a lab is made of: problems with variants, a bug to find, a plot to explain. Frozen records without behaviour."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from minidiff.checks.records import Exercise
 
-__all__ = ["Lab", "Plot", "Problem", "Variant", "exercises_of"]
-
-HANDED_OUT_WITHOUT = ("",)  # a lab gives no hints: the notebooks that it follows do
+__all__ = ["Lab", "Plot", "Problem", "Variant"]
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,3 @@ class Lab:
     problems: tuple[Problem, ...]
     plot: Plot
     bug_points: int = 2
-
-
-def exercises_of(lab: Lab) -> dict[str, Exercise]:
-    """All variants' exercises, by their own id."""
-    return {
-        variant.exercise.id: replace(variant.exercise, hints=HANDED_OUT_WITHOUT)
-        for problem in lab.problems
-        for variant in problem.variants
-    }

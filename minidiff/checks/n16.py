@@ -477,8 +477,8 @@ def pair(x0, x1):
     alternative=pair_by_products,
     why=(
         "`linear_sum_assignment` finds, for each row of a matrix of costs, a column, each once. With x1 in the rows,\n"
-        "the columns are the order of x0. |x1|² and |x0|² add up to the same in every order, so the least sum of squares\n"
-        "is the largest sum of products x0 · x1."
+        "the columns are the order of x0. |x1|² and |x0|² add up to the same in every order, so the least\n"
+        "sum of squares is the largest sum of products x0 · x1."
     ),
     truth=pair_truth,
     cases=pair_cases,
@@ -933,9 +933,9 @@ ROTATION = Explanation(
         "R x1 is standard normal as well, so both marginals are right. On the straight path x_t = ((1 - t) R + t) x1. "
         "This matrix can be inverted for every t, so x_t determines the pair, and the loss L is 0. Each point keeps "
         "the velocity x1 - R x1, so S is 0. The coupling costs E|x1 - R x1|² = 2 (1 - cos 90°) E|x1|² = 4, and all of "
-        "it is transport: C = 4. Optimal transport between two equal distributions costs 0: leave each point where it is. "
-        "So a flow can be perfectly straight, with nothing left for reflow to do, and as far from optimal as that. At "
-        "180 degrees all lines pass through the origin at t = 1/2, the matrix is 0 there, and the argument fails."
+        "it is transport: C = 4. Optimal transport between two equal distributions costs 0: leave each point "
+        "where it is. So a flow can be perfectly straight, with nothing left for reflow to "
+        "do, and as far from optimal as that. At 180 degrees all lines pass through the origin at t = 1/2, the matrix is 0 there, and the argument fails."
     ),
     look_for=(
         "Both marginals are standard normal.",
@@ -955,9 +955,9 @@ LOWER_LOSS = Explanation(
     task="A colleague pairs by optimal transport in blocks, and the loss falls from 2.6 to 0.2: is the model better?",
     model=(
         "The loss says nothing about that. Its floor is the variance of x1 - x0 given x_t, and this floor belongs to "
-        "the coupling. With better pairs fewer of them cross, so x_t determines the velocity almost, and a perfect network "
-        "has a loss near 0. The network of the independent coupling may be as close to its own floor. To compare the "
-        "two, compare samples at equal numbers of evaluations, with the floor of the distance beside them. What may be "
+        "the coupling. With better pairs fewer of them cross, so x_t determines the velocity almost, and a perfect "
+        "network has a loss near 0. The network of the independent coupling may be as close to its own floor. To "
+        "compare the two, compare samples at equal numbers of evaluations, with the floor of the distance beside them. What may be "
         "compared between losses is the distance of each from the floor of its own coupling."
     ),
     look_for=(

@@ -935,7 +935,8 @@ ROTATION = Explanation(
         "the velocity x1 - R x1, so S is 0. The coupling costs E|x1 - R x1|² = 2 (1 - cos 90°) E|x1|² = 4, and all of "
         "it is transport: C = 4. Optimal transport between two equal distributions costs 0: leave each point "
         "where it is. So a flow can be perfectly straight, with nothing left for reflow to "
-        "do, and as far from optimal as that. At 180 degrees all lines pass through the origin at t = 1/2, the matrix is 0 there, and the argument fails."
+        "do, and as far from optimal as that. At 180 degrees all lines pass through the origin at t = 1/2, the matrix "
+        "is 0 there, and the argument fails."
     ),
     look_for=(
         "Both marginals are standard normal.",
@@ -957,8 +958,8 @@ LOWER_LOSS = Explanation(
         "The loss says nothing about that. Its floor is the variance of x1 - x0 given x_t, and this floor belongs to "
         "the coupling. With better pairs fewer of them cross, so x_t determines the velocity almost, and a perfect "
         "network has a loss near 0. The network of the independent coupling may be as close to its own floor. To "
-        "compare the two, compare samples at equal numbers of evaluations, with the floor of the distance beside them. What may be "
-        "compared between losses is the distance of each from the floor of its own coupling."
+        "compare the two, compare samples at equal numbers of evaluations, with the floor of the distance beside them. "
+        "What may be compared between losses is the distance of each from the floor of its own coupling."
     ),
     look_for=(
         "The floor of the loss depends on the coupling.",

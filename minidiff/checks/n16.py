@@ -278,7 +278,7 @@ STRAIGHTNESS = Exercise(
     name="straightness",
     stub='''
 def straightness(velocity, x0, x1, steps):
-    """S of a flow: the mean over time of |velocity|^2, less the squared way |x(0) - x(1)|^2; mean over the points.
+    """S of a flow: the mean over time of |velocity|^2, less the squared displacement |x(0) - x(1)|^2. Mean over points.
 
     Start at the noise x1, (B, d), and take even Euler steps in t, from 1 down to 0: velocity(x, t) is dx/dt at the
     beginning of a step, and t a tensor (). x0: the data that x1 was paired with. Squares are summed over the d numbers
@@ -302,10 +302,10 @@ def straightness(velocity, x0, x1, steps):
     ),
     wrong=(
         Wrong(
-            "the way of the pairs",
+            "the displacement of the pairs",
             walked(lambda squares, x, x0, x1: (squares.mean(0) - ((x0 - x1) ** 2).sum(1)).mean()),
             "You subtract |x0 - x1|² of the pairs. The flow carries x1 somewhere else than to its partner: subtract "
-            "the squared way of the flow.",
+            "the squared displacement of the flow.",
             f"{UNSEEN}: easy to read into Liu et al. 2023",
         ),
         Wrong(
@@ -321,7 +321,7 @@ def straightness(velocity, x0, x1, steps):
         Wrong(
             "no square",
             walked(lambda squares, x, x0, x1: (squares.mean(0) - (x - x1).norm(dim=1)).mean()),
-            "You subtract the length of the way. It must be squared, as the velocity is.",
+            "You subtract the length of the displacement. It must be squared, as the velocity is.",
             UNSEEN,
         ),
         Wrong(
@@ -389,13 +389,13 @@ def straightness(velocity, x0, x1, steps):
         Wrong(
             "the energy alone",
             walked(lambda squares, x, x0, x1: squares.mean()),
-            "You return the mean of |v|². A straight flow has that too: subtract the squared way.",
+            "You return the mean of |v|². A straight flow has that too: subtract the squared displacement.",
             UNSEEN,
         ),
         Wrong(
             "one mean velocity for all points",
             walked(lambda squares, x, x0, x1: squares.mean() - ((x - x1).mean(0) ** 2).sum()),
-            "You square the mean way of all points. Square the way of each point, then take the mean.",
+            "You square the mean displacement of all points. Square that of each point, then take the mean.",
             UNSEEN,
         ),
     ),

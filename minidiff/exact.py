@@ -1,5 +1,5 @@
 """The truth: score, log-density, E[x0 | x_t] and the exact way back, for Gaussian mixtures and for finite data
-sets.
+sets; on a line also the ODE's exact solution.
 
 Noise turns a Gaussian mixture into a Gaussian mixture, so that everything a diffusion model has to learn is known
 in closed form, in any dimension, at any t. In the eigenbasis of each covariance all of it is elementwise. For a
@@ -18,24 +18,28 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from minidiff._tensors import check_whole, check_xt, describe, like, noise_like, per_sample
+from minidiff._tensors import check_whole, check_xt, describe, in_double, like, noise_like, per_sample
 from minidiff.denoisers import Denoiser
 from minidiff.paths import GaussianPath
 
 __all__ = [
     "GaussianMixture",
     "ReverseKernel",
+    "cdf",
     "finite_denoiser",
+    "line_flow",
     "log_prob",
     "mixture_denoiser",
     "posterior",
     "posterior_mean",
+    "quantile",
     "responsibilities",
     "reverse_kernel",
     "score",
 ]
 
 WEIGHTS_SUM_TOLERANCE = 1e-6
+BISECTIONS = 64  # from an interval around a quantile to the last bit of float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +242,57 @@ def posterior(mixture: GaussianMixture, matrix: Tensor, y: Tensor, std: float) -
         new_means.reshape(mixture.means.shape),
         (new_covariances + new_covariances.mT) / 2,
     )
+
+
+def cdf(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
+    """F_t(x) = P(x_t <= x) of a mixture on a line. x_t: (B, 1); t: () or (B,). Returns (B,). Notebook 16."""
+    means, stds, weights = _on_a_line(mixture, path, x_t, t)
+    return (weights * _normal_cdf((x_t - means) / stds)).sum(1)
+
+
+def quantile(mixture: GaussianMixture, path: GaussianPath, p: Tensor, t: Tensor) -> Tensor:
+    """The x with F_t(x) = p, for a mixture on a line, by bisection. p: (B,), in (0, 1). Returns (B, 1). Notebook 16."""
+    if p.ndim != 1 or not bool(((p > 0) & (p < 1)).all()):
+        raise ValueError(f"p must be a row of numbers above 0 and below 1, but is {describe(p)}")
+    means, stds, weights = _on_a_line(mixture, path, p[:, None], t)
+    ends = means + stds * torch.special.ndtri(p)[:, None]  # the quantile lies between those of the components
+    low, high = ends.amin(1, keepdim=True), ends.amax(1, keepdim=True)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        too_low = (weights * _normal_cdf((middle - means) / stds)).sum(1, keepdim=True) < p[:, None]
+        low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
+    return (low + high) / 2
+
+
+def line_flow(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """Where the ODE takes x_t from t to s, for a mixture on a line: F_s^-1(F_t(x_t)), without a solver. Notebook 16.
+
+    Points on a line cannot overtake one another, so each keeps its quantile. x_t: (B, 1); t, s: (). Returns (B, 1).
+    Computed in float64. Points above the median are mirrored first, since 1 - p has no digits left for them.
+    """
+    x = in_double(x_t)
+    mirrored = GaussianMixture(mixture.weights, -mixture.means, mixture.covariances)
+    p, above = (cdf(m, path, sign * x, t) for m, sign in ((mixture, 1), (mirrored, -1)))
+    tiny = torch.finfo(p.dtype).tiny
+    from_left, from_right = (
+        quantile(m, path, share.clamp(tiny, 0.5), s) for m, share in ((mixture, p), (mirrored, above))
+    )
+    return like(torch.where((p < 0.5)[:, None], from_left, -from_right), x_t)
+
+
+def _normal_cdf(z: Tensor) -> Tensor:
+    """P(Z <= z), with all its digits far out on the left, where `torch.special.ndtr` has none."""
+    return 0.5 * torch.special.erfc(-z / math.sqrt(2))
+
+
+def _on_a_line(mixture: GaussianMixture, path: GaussianPath, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and standard deviations of the noisy components, (B, K) each, and their weights, (K,)."""
+    if mixture.means.shape[1:] != (1,) or x_t.shape[1:] != (1,):
+        raise ValueError(f"the mixture and x_t must lie on a line, D = (1,), but x_t is {describe(x_t)}")
+    alpha, sigma = _coefficients(path, x_t, t)
+    mixture = mixture.like(x_t)
+    variances = alpha[:, 0] ** 2 * mixture.covariances[:, 0, 0] + sigma[:, 0] ** 2
+    return alpha[:, 0] * mixture.means[:, 0], variances.sqrt(), mixture.weights
 
 
 def finite_denoiser(data: Tensor, path: GaussianPath, *, chunk: int = 1024) -> Denoiser:

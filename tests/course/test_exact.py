@@ -6,12 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import simpson
+from scipy.integrate import simpson, solve_ivp
 from scipy.stats import multivariate_normal, norm
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from minidiff import exact
 from minidiff.exact import GaussianMixture
+from minidiff.paths import GaussianPath
 from tests.cases import (
     PATHS,
     assert_close,
@@ -458,3 +459,66 @@ def test_an_error_about_a_mixture_says_what_was_given():
         GaussianMixture(ones, torch.zeros(1, 2), torch.eye(3)[None])
     with pytest.raises(ValueError, match=r"^covariances must be symmetric and positive definite$"):
         GaussianMixture(ones, torch.zeros(1, 2), -torch.eye(2)[None])
+
+
+# --- on a line -------------------------------------------------------------------------------------------------------
+
+
+@every_path
+def test_cdf_and_quantile_are_those_of_scipy_and_undo_one_another(path, make_generator):
+    mixture, p = random_mixture(3, (1,), make_generator(0)), torch.linspace(1e-9, 1 - 1e-9, 41, dtype=torch.float64)
+    for t in inner_times(3, make_generator(1)):
+        x = exact.quantile(mixture, path, p, t)
+        stds = (path.alpha(t) ** 2 * mixture.covariances[:, 0, 0] + path.sigma(t) ** 2).sqrt()
+        theirs = norm.cdf((x.numpy() - (path.alpha(t) * mixture.means[:, 0]).numpy()) / stds.numpy())
+        assert_close(exact.cdf(mixture, path, x, t), torch.from_numpy(theirs @ mixture.weights.numpy()), 1e-12)
+        assert x.shape == (41, 1)
+        assert_close(exact.cdf(mixture, path, x, t), p, 1e-12)
+    each = exact.cdf(mixture, path, x[:3], inner_times(3, make_generator(1)))  # a time for each point
+    assert each.shape == (3,)
+    assert_close(each[2], exact.cdf(mixture, path, x[2:3], t)[0])
+
+
+@to_clean_data
+def test_line_flow_is_the_solution_of_the_ode(path, make_generator):
+    """Against SciPy's solver of order 8, in ln(sigma / alpha), where all paths have the same ODE."""
+    mixture, x = random_mixture(2, (1,), make_generator(0)), normal((5, 1), make_generator(1))
+    t, s = number(0.9), number(0.3)
+    denoise = exact.mixture_denoiser(mixture, GaussianPath(alpha=torch.ones_like, sigma=torch.exp))
+
+    def slope(level, scaled):
+        scaled = torch.from_numpy(scaled)[:, None]
+        return (scaled - denoise(scaled, torch.tensor(level, dtype=torch.float64)))[:, 0].numpy()
+
+    span = [-float(path.log_snr(time)) / 2 for time in (t, s)]
+    found = solve_ivp(slope, span, (x / path.alpha(t))[:, 0].numpy(), "DOP853", rtol=1e-11, atol=1e-11)
+    expected = path.alpha(s) * torch.from_numpy(found.y[:, -1:])
+    assert_close(exact.line_flow(mixture, path, x, t, s), expected, 1e-8)
+
+
+@every_path
+def test_line_flow_scales_a_gaussian_and_can_go_back(path, make_generator):
+    parts = torch.ones(1), torch.zeros(1, 1), torch.full((1, 1, 1), 0.3**2, dtype=torch.float64)
+    one = GaussianMixture(parts[0].double(), parts[1].double(), parts[2])
+    x, t, s = torch.tensor([[-30.0], [-2.0], [0.0], [1.5], [30.0]], dtype=torch.float64), number(0.8), number(0.2)
+    before, after = ((path.alpha(time) ** 2 * 0.3**2 + path.sigma(time) ** 2).sqrt() for time in (t, s))
+    x = x * before  # as far out as 30 standard deviations, on both sides
+    there = exact.line_flow(one, path, x, t, s)
+    assert_close(there, x / before * after, 1e-10)
+    assert_close(exact.line_flow(one, path, there, s, t), x, 1e-10)
+    mixture = random_mixture(3, (1,), make_generator(0))
+    middle = exact.line_flow(mixture, path, x, t, number(0.5))
+    direct = exact.line_flow(mixture, path, x, t, s)
+    assert_close(exact.line_flow(mixture, path, middle, number(0.5), s), direct, 1e-8)
+    assert bool((direct.diff(dim=0) > 0).all())  # no point overtakes another
+    assert exact.line_flow(mixture, path, x.float(), t, s).dtype == torch.float32
+
+
+def test_what_lies_on_no_line_is_refused(make_generator):
+    line, plane = random_mixture(2, (1,), make_generator(0)), random_mixture(2, (2,), make_generator(0))
+    for mixture, x in ((plane, torch.zeros(3, 2)), (line, torch.zeros(3, 2)), (plane, torch.zeros(3, 1))):
+        with pytest.raises(ValueError, match="must lie on a line"):
+            exact.cdf(mixture, COSINE, x.double(), number(0.5))
+    for p in ([0.0, 0.5], [0.5, 1.0], [[0.5]]):
+        with pytest.raises(ValueError, match="p must be a row of numbers above 0 and below 1"):
+            exact.quantile(line, COSINE, torch.tensor(p, dtype=torch.float64), number(0.5))

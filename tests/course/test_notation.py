@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from minidiff.denoisers import from_network
 from minidiff.exact import GaussianMixture, log_prob, mixture_denoiser, posterior_mean, score
+from minidiff.flows import flow_matching_objective
 from minidiff.likelihood import velocity_and_divergence
 from minidiff.paths import GaussianPath
 from minidiff.samplers import (
@@ -45,7 +46,7 @@ from minidiff.samplers import (
 )
 from minidiff.schedules import ddpm_linear, edm, karras_times, rectified_flow, ve, vp_linear
 from minidiff.targets import Prediction, network_output, solve, target
-from minidiff.training import edm_weight, noise_variance_weight
+from minidiff.training import Batch, edm_weight, noise_variance_weight
 from tests.cases import normal, number, random_mixture
 from tests.tools.notation import row
 
@@ -680,6 +681,44 @@ def test_velocity(make_generator):
     output = target("velocity", FLOW, found.x0, found.eps, t).float()
     theirs = flow.step(output, flow.timesteps[3], found.x.float()).prev_sample
     near(euler_step(lambda *_: found.x0, FLOW, found.x, t, s).x, theirs)
+
+
+@row(
+    "a pair, and the point on its line",
+    r"$(x_0, x_1)$, $(1-t)\,x_0 + t\,x_1$",
+    papers=("–", "–", "–", r"$(x_1, x_0)$, $t\,x_1 + (1 - (1-\sigma_\text{min})\,t)\,x_0$", "–"),
+    libraries=("flows: `scale_noise(sample, timestep, noise)`", "–"),
+)
+def test_pair(make_generator):
+    x0, x1 = noises(make_generator)
+    almost = GaussianPath(alpha=lambda t: 1 - t, sigma=lambda t: 1 - 0.9 * (1 - t))  # sigma_min = 0.1
+    for t in TIMES:
+        equal(FLOW.perturb(x0, t, x1), (1 - t) * x0 + t * x1)
+        equal(FLOW.perturb(x0, t, x1), lipman_point(1 - t, x0, x1, 0.0))
+        equal(almost.perturb(x0, t, x1), lipman_point(1 - t, x0, x1, 0.1))
+    flow = FlowMatchEulerDiscreteScheduler()
+    timestep = flow.timesteps[300][None]
+    near(FLOW.perturb(x0, timestep[0].double() / 1000, x1), flow.scale_noise(x0.float(), timestep, x1.float()))
+
+
+def lipman_point(t, data, noise, sigma_min):
+    """Lipman, equation 22: psi_t(x_0) for the data x_1, in Lipman's time, where t = 0 is noise."""
+    return t * data + (1 - (1 - sigma_min) * t) * noise
+
+
+@row(
+    "velocity of a pair",
+    "`flow_matching_objective`, $x_1 - x_0$",
+    papers=("–", "–", "–", r"$x_1 - (1-\sigma_\text{min})\,x_0$", "–"),
+)
+def test_velocity_of_a_pair(make_generator):
+    x0, x1 = noises(make_generator)
+    draws = flow_matching_objective(FLOW, at_source=0).draw(Batch(x0, x1), make_generator(2))
+    ours = target("velocity", FLOW, draws.x0, draws.eps, draws.t)
+    equal(ours, x1 - x0)
+    equal(ours, -(x0 - (1 - 0.0) * x1))  # Lipman, equation 23, at sigma_min = 0; time runs the other way
+    theirs = torch.func.jvp(lambda t: lipman_point(t, x0, x1, 0.1), (number(0.3),), (number(1.0),))[1]
+    equal(theirs, x0 - (1 - 0.1) * x1)
 
 
 @row(

@@ -35,6 +35,7 @@ NOBODY = 65534
 MEMORY, FILE_BYTES, FILES = 5 << 30, 1 << 20, 64
 LATE, DIED, ANSWERED, READY = b"late", b"died", b"done", b"ready"
 DEVICES = ("null", "zero", "urandom")
+SCRATCH = "scratch"  # where an answer may write; not tmp, in which Python itself may be installed
 
 
 # What an answer does
@@ -137,7 +138,7 @@ def mount(source: str, target: str, kind: str | None = None, flags: int = 0, opt
 
 
 def build_root(root: str, shown: list[str]) -> None:
-    """A tree that holds what is shown, read-only, three devices, and places for /proc and /tmp. Seen by us alone."""
+    """A tree that holds what is shown, read-only, three devices, and places for /proc and to write. Seen by us alone."""
     call("unshare", NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES)
     mount("none", "/", None, RECURSIVE | PRIVATE)
     mount("none", root, "tmpfs", NO_SETUID, "size=1m,mode=755")
@@ -154,8 +155,8 @@ def build_root(root: str, shown: list[str]) -> None:
         os.makedirs(f"{root}/dev", exist_ok=True)
         Path(f"{root}/dev/{device}").touch()
         mount(f"/dev/{device}", f"{root}/dev/{device}", None, BIND)
-    for name in ("proc", "tmp"):
-        os.mkdir(f"{root}/{name}")
+    for name in ("proc", SCRATCH):
+        os.makedirs(f"{root}/{name}", exist_ok=True)
     mount("none", root, None, REMOUNT | READ_ONLY | NO_SETUID, "size=1m,mode=755")
 
 
@@ -164,10 +165,10 @@ def imprisoned(job: Callable[[], Observation], root: str, seconds: float, out: i
     try:
         call("unshare", NEW_MOUNTS)
         mount("none", f"{root}/proc", "proc", NO_SETUID | NO_DEVICES)
-        mount("none", f"{root}/tmp", "tmpfs", NO_SETUID | NO_DEVICES, "size=16m,mode=777")
+        mount("none", f"{root}/{SCRATCH}", "tmpfs", NO_SETUID | NO_DEVICES, "size=16m,mode=777")
         quiet()
         os.chroot(root)
-        os.chdir("/tmp")
+        os.chdir(f"/{SCRATCH}")
         lock(seconds)
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)

@@ -80,15 +80,15 @@ QUICK = {
     "one huge tensor": "torch.zeros(10**13)",
     "prints gigabytes": "for _ in range(3000): print('x' * 10**6)",
     "writes gigabytes to the terminal": "import os\nfor fd in (0, 1, 2): os.write(fd, b'x' * 10**6)",
-    "writes a large file": "open('/tmp/large', 'wb').write(b'x' * 10**8)",
+    "writes a large file": "open('large', 'wb').write(b'x' * 10**8)",
     "sys.exit": "import sys\nsys.exit(0)",
     "os._exit": "import os\nos._exit(0)",
     "kills its parent": "import os\nos.kill(os.getppid(), 9)",
     "kills everybody": "import os\nos.kill(-1, 9)",
     "crashes": "import ctypes\nctypes.string_at(0)",
     "becomes root": "import os\nos.setuid(0)",
-    "mounts": "import ctypes\nassert ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0",
-    "changes its root": "import os\nos.chroot('/tmp')",
+    "mounts": "import ctypes\nassert ctypes.CDLL(None).mount(b'none', b'/usr', b'tmpfs', 0, None) == 0",
+    "changes its root": "import os\nos.chroot('.')",
     "a namespace of its own": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0\n",
     "returns a class of its own": "class T(torch.Tensor): pass\nreturn T(x)",
     "returns nonsense": "return object()",
@@ -130,7 +130,7 @@ PEEKS = {  # what must not be found out
     "the repository": f"__import__('os').listdir({os.getcwd()!r} + '/minidiff/workshop/labs')",
     "the gradebook": "__import__('os').listdir('/root') + __import__('os').listdir('/home')",
     "the password file": "open('/etc/passwd').read()",
-    "a symbolic link out": "(__import__('os').symlink('/etc/shadow', '/tmp/l'), open('/tmp/l').read())",
+    "a symbolic link out": "(__import__('os').symlink('/etc/shadow', 'l'), open('l').read())",
     "another process": "[open(f'/proc/{p}/environ').read() for p in __import__('os').listdir('/proc') "
     "if p.isdigit() and int(p) not in (1, 2, 3)][0]",
     "the memory of the worker": "open('/proc/' + str(__import__('os').getppid()) + '/mem', 'rb').read(1)",
@@ -218,8 +218,8 @@ def test_hidden_inputs_do_not_come_out_by_an_error(box, impatient):
 
 
 def test_one_answer_leaves_nothing_for_the_next(box, impatient):
-    judged(body("open('/tmp/message', 'w').write('hello')\nopen('/dev/shm/message', 'w').write('hello')"), box)
-    text = judged(tell("__import__('os').listdir('/tmp')"), box).text
+    judged(body("open('message', 'w').write('hello')\nopen('/dev/shm/message', 'w').write('hello')"), box)
+    text = judged(tell("__import__('os').listdir('.')"), box).text
     assert "FOUND" in text and "message" not in text
 
 

@@ -138,7 +138,7 @@ def mount(source: str, target: str, kind: str | None = None, flags: int = 0, opt
 
 
 def build_root(root: str, shown: list[str]) -> None:
-    """A tree that holds what is shown, read-only, three devices, and places for /proc and to write. Seen by us alone."""
+    """A tree of what is shown, read-only, of three devices, and of places for /proc and to write. Seen by us alone."""
     call("unshare", NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES)
     mount("none", "/", None, RECURSIVE | PRIVATE)
     mount("none", root, "tmpfs", NO_SETUID, "size=1m,mode=755")

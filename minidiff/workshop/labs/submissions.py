@@ -211,9 +211,7 @@ class _Reader:
         try:
             with self.open() as stream:
                 data = stream.read(LARGEST + 1)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError):
-            raise _Unreadable("it cannot be read: the file is damaged") from None
-        except Exception:  # zlib, lzma and bz2 have errors of their own
+        except Exception:  # zipfile raises its own, and those of zlib, lzma and bz2
             raise _Unreadable("it cannot be read: the file is damaged") from None
         if len(data) > LARGEST:
             raise _Unreadable(f"it is larger than it says, and than the {LARGEST >> 20} MB that a notebook may have")

@@ -99,6 +99,8 @@ def test_a_released_notebook_runs_from_top_to_bottom_as_it_is(released):
     for cell in release_in(released, "05").cells:
         if cell.cell_type == "code" and "matplotlib" not in cell.source:
             exec(cell.source, space)
+    names = [variant.exercise.name for variant in variants_of(LAB, SALT).values()]
+    assert all(callable(space[name]) for name in names) and space["bug"] is None
 
 
 def test_salts_decide_variants_inputs_and_bugs():

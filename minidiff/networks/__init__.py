@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
 from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
-from minidiff.networks.unet import ResidualBlock, SelfAttention, UNet
+from minidiff.networks.unet import ResidualBlock, UNet
 
 __all__ = [
     "MLP",
     "NO_LABEL",
+    "Attention",
     "Classifier",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
@@ -21,8 +23,10 @@ __all__ = [
     "ResidualBlock",
     "SelfAttention",
     "UNet",
+    "attention_weights",
     "build",
     "initialised",
+    "multi_head_attention",
 ]
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from minidiff._tensors import check_network_input, check_whole
 from minidiff.networks.embeddings import NoiseLevelEmbedding
-from minidiff.networks.unet import ResidualBlock, check_widths, group_norm
+from minidiff.networks.normalisation import check_widths, group_norm
+from minidiff.networks.unet import ResidualBlock
 
 __all__ = ["Classifier", "NoisyClassifier"]
 

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minidiff._tensors import check_network_input, check_whole
+from minidiff.networks.attention import SelfAttention
 from minidiff.networks.embeddings import LabelEmbedding, NoiseLevelEmbedding
+from minidiff.networks.normalisation import check_widths, group_norm, zero_init
 
-__all__ = ["ResidualBlock", "SelfAttention", "UNet"]
-
-# GroupNorm shares its mean and variance among 16 channels (Wu & He 2018, arXiv 1803.08494); so does every width here.
-GROUP = 16
+__all__ = ["ResidualBlock", "UNet"]
 
 
 class ResidualBlock(nn.Module):
@@ -38,26 +37,6 @@ class ResidualBlock(nn.Module):
         h = self.conv_in(functional.silu(self.norm_in(x)))
         h = self.conv_out(functional.silu(self.norm_out(h) * (1 + scale) + shift))
         return x + h
-
-
-class SelfAttention(nn.Module):
-    """Every position looks at every other (Vaswani et al. 2017, equation 1). (B, width, H, W) -> the same."""
-
-    def __init__(self, width: int, heads: int = 4):
-        super().__init__()
-        self.heads = heads
-        self.norm = group_norm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = zero_init(nn.Linear(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        B, C, H, W = x.shape
-        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H W, C)
-        qkv = self.qkv(tokens).reshape(B, H * W, 3, self.heads, C // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous()  # (B, heads, H W, C / heads) each
-        weights = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)  # (B, heads, H W, H W)
-        h = self.out((weights @ v).transpose(1, 2).reshape(B, H * W, C))
-        return x + h.transpose(1, 2).reshape(B, C, H, W)
 
 
 class UNet(nn.Module):
@@ -128,20 +107,3 @@ class UNet(nn.Module):
             for block in level:
                 h = block(h, embedding)
         return self.unpatchify(self.conv_out(functional.silu(self.norm_out(h))))
-
-
-def check_widths(widths: tuple[int, ...]) -> None:
-    """Refuse widths that cannot be divided into the groups of `group_norm`."""
-    if not widths or any(width < GROUP or width % GROUP for width in widths):
-        raise ValueError(f"widths must be one or more multiples of {GROUP}, but are {widths}")
-
-
-def group_norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(width // GROUP, width)
-
-
-def zero_init(layer: nn.Module) -> nn.Module:
-    """Start a layer at 0."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -5,7 +5,7 @@ change; card and snapshots hold the recipe. A `Subject` is a recipe with its dat
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from minidiff.workshop.workers import Refused
 __all__ = ["SUBJECTS", "Recipe", "Subject", "of_pictures", "recipe_of", "subject_of"]
 
 PATHS: Mapping[str, Callable[[], GaussianPath]] = {"cosine": cosine}
-NOISE_STREAMS = {"denoise": 2, "classify": 1, "classify noisy": 1}  # of the seed, so that old trainings go on alike
+NOISE_STREAMS = {"denoise": 2}  # of the seed, and 1 for all others, so that old trainings go on alike
 LABEL_DROPOUT = 0.1
 RESULT_SAMPLES, RESULT_STEPS = 2000, 50
 PICTURE_SAMPLES = 200  # to measure with, where a folder holds enough pictures that no training sees
@@ -59,7 +59,7 @@ class Recipe:
     batch_size: int
     learning_rate: float
     decay: float  # of the moving average of the weights
-    objective: str = "denoise"  # or "classify", "classify noisy"
+    objective: str = "denoise"  # or another of OBJECTIVES
     path: str = "cosine"
     kind: Target = "v"  # what the network predicts
     largest_weight: float | None = None  # of the loss, which is then the error in v; None: the plain loss
@@ -77,6 +77,7 @@ class Recipe:
     precision: str = "float32"  # or bfloat16: asked for, or measured to be faster where the training began
     minutes: float | None = None  # a promise: then `steps` is a plan, which the clock changes
     source: str | None = None  # the folder of a reader's own pictures
+    options: Mapping[str, Any] = field(default_factory=dict)  # what else its objective needs, in JSON's own types
 
     @property
     def classes(self) -> int:
@@ -97,13 +98,7 @@ class Recipe:
 
     def loss(self) -> Objective:
         """What the network learns by."""
-        path = self.gaussian_path()
-        if self.objective == "classify":
-            return classification_objective()
-        if self.objective == "classify noisy":
-            return noisy_classification_objective(path)
-        weight = None if self.largest_weight is None else partial(digit_weight, largest=self.largest_weight)
-        return denoising_objective(path, self.kind, weight=weight, label_dropout=self.label_dropout)
+        return OBJECTIVES[self.objective](self)
 
     def optimize(self, net: nn.Module) -> torch.optim.Optimizer:
         """The optimizer of the network's weights."""
@@ -115,7 +110,7 @@ class Recipe:
 
     def noise(self, *stream: int, device: torch.device) -> torch.Generator:
         """Where the noise of the training comes from."""
-        return generator(self.seed, NOISE_STREAMS[self.objective], *stream, device=device)
+        return generator(self.seed, NOISE_STREAMS.get(self.objective, 1), *stream, device=device)
 
 
 @dataclass(frozen=True)
@@ -169,7 +164,20 @@ def training_batches(
     return batches(train_set.x, train_set.y if recipe.classes else None, **span)
 
 
-# The data sets
+# What a network learns by, and what it learns from
+
+
+def denoising(recipe: Recipe) -> Objective:
+    largest = recipe.largest_weight
+    weight = None if largest is None else partial(digit_weight, largest=largest)
+    return denoising_objective(recipe.gaussian_path(), recipe.kind, weight=weight, label_dropout=recipe.label_dropout)
+
+
+OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
+    "denoise": denoising,
+    "classify": lambda recipe: classification_objective(),
+    "classify noisy": lambda recipe: noisy_classification_objective(recipe.gaussian_path()),
+}
 
 
 def of_points(name: str, draw: Callable[..., Tensor], about: str) -> Subject:

@@ -9,6 +9,7 @@ from torch import nn
 
 from minidiff.networks import (
     MLP,
+    Attention,
     Classifier,
     NoiseLevelEmbedding,
     NoisyClassifier,
@@ -16,6 +17,7 @@ from minidiff.networks import (
     SelfAttention,
     UNet,
     initialised,
+    multi_head_attention,
 )
 from minidiff.schedules import ddpm_linear
 
@@ -227,6 +229,49 @@ def test_attention_is_blind_to_the_order_of_positions(make_generator):
     order = torch.randperm(16, generator=make_generator(3))
     moved = attention(x.flatten(2)[:, :, order].reshape(x.shape))
     torch.testing.assert_close(moved.flatten(2), attention(x).flatten(2)[:, :, order])
+
+
+def test_attention_is_pytorchs_own(make_generator):
+    """torch.nn.functional.scaled_dot_product_attention, head by head, with and without a mask."""
+    q, k, v = (torch.randn(2, n, 8, generator=make_generator(n)) for n in (5, 7, 6))
+    k, v = k[:, :6], v[:, :6]
+    seen = torch.rand(2, 5, 6, generator=make_generator(1)) < 0.7
+    seen[:, :, 0] = True
+    for mask, told in ((None, None), (seen, seen[:, None]), (seen[:, 0], seen[:, None, :1])):
+        heads = [x.unflatten(2, (2, 4)).transpose(1, 2) for x in (q, k, v)]
+        expected = nn.functional.scaled_dot_product_attention(*heads, attn_mask=told).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(multi_head_attention(q, k, v, 2, mask), expected)
+
+
+def test_a_hidden_word_changes_nothing(make_generator):
+    net = shaken(lambda: Attention(16, heads=2, context_width=6), make_generator)
+    x, words = torch.randn(3, 4, 16, generator=make_generator(2)), torch.randn(3, 5, 6, generator=make_generator(3))
+    seen = torch.tensor([True, True, True, False, False]).expand(3, 5)
+    torch.testing.assert_close(net(x, words, seen), net(x, words[:, :3]))
+    weights = net.weights(x, words, seen)  # (3, 2, 4, 5)
+    assert weights.shape == (3, 2, 4, 5) and (weights[..., 3:] == 0).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, 4))
+    assert not torch.allclose(net(x, words), net(x, words, seen))
+
+
+def test_attention_without_a_context_looks_at_itself(make_generator):
+    net = shaken(lambda: Attention(8, heads=2), make_generator)
+    x = torch.randn(2, 5, 8, generator=make_generator(2))
+    order = torch.randperm(5, generator=make_generator(3))
+    torch.testing.assert_close(net(x[:, order]), net(x)[:, order])
+
+
+def test_attention_says_what_it_expects(make_generator):
+    x = torch.zeros(1, 2, 8)
+    plain, crossing = (fresh(lambda w=w: Attention(8, context_width=w), make_generator) for w in (None, 3))
+    with pytest.raises(ValueError, match="width must be a multiple of heads, but 10 is not one of 4"):
+        Attention(10)
+    with pytest.raises(ValueError, match="context must be given"):
+        crossing(x)
+    with pytest.raises(ValueError, match="context must be None"):
+        plain(x, x)
+    with pytest.raises(ValueError, match=r"boolean, of shape \(1, 2\) or \(1, 2, 2\), but is torch.float32, \(1, 2\)"):
+        plain(x, mask=torch.ones(1, 2))
 
 
 # --- the classifier --------------------------------------------------------------------------------------------------

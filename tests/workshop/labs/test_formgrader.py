@@ -75,7 +75,7 @@ def picture() -> str:
     figure, axes = plt.subplots(figsize=(WIDTH / 100, 4), dpi=100)
     axes.plot([0, 1], [2, 0.013])
     file = io.BytesIO()
-    figure.savefig(file)
+    figure.savefig(file, dpi=100)  # whatever style another test has set in this process
     plt.close(figure)
     return b64encode(file.getvalue()).decode()
 

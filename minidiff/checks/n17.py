@@ -943,11 +943,11 @@ COVARIANCE_ONE = Explanation(
     name="why mean and variance see no hole",
     task="Show that an active latent of the best linear VAE has mean 0 and variance 1, whatever the data are.",
     model=(
-        "Latent i is a projection and noise: z = w (u · (x - mean)) / lambda + noise, with a principal axis u, its "
-        "eigenvalue lambda, w² = lambda - std², and noise of variance std² / lambda. The mean of x - mean is 0, so "
+        "Latent i is a projection and noise: z = w (u · (x - mean)) / kappa + noise, with a principal axis u, its "
+        "eigenvalue kappa, w² = kappa - std², and noise of variance std² / kappa. The mean of x - mean is 0, so "
         "that "
-        "of z is 0. The projection u · (x - mean) has the variance lambda, because lambda is an eigenvalue of the "
-        "covariance. So the variance of z is w² / lambda + std² / lambda = (lambda - std² + std²) / lambda = 1. Only "
+        "of z is 0. The projection u · (x - mean) has the variance kappa, because kappa is an eigenvalue of the "
+        "covariance. So the variance of z is w² / kappa + std² / kappa = (kappa - std² + std²) / kappa = 1. Only "
         "the "
         "covariance of the data was used. Two latents are uncorrelated, because their axes are eigenvectors. So q(z) "
         "has mean 0 and covariance I even if the data are two blobs, and a check of mean and covariance passes while "

@@ -289,7 +289,7 @@ AUTOENCODER = Recipe(
     "mnist-autoencoder",
     {"network": "Autoencoder", "channels": 1, "side": 28, "latent": 32, "widths": [32, 64], "narrow": 8},
     (1, 28, 28),
-    3000,
+    2000,
     128,
     2e-3,
     0.995,
@@ -352,7 +352,7 @@ SUBJECTS: Mapping[str, Subject] = {
         ),
         Subject(
             AUTOENCODER,
-            "the course's autoencoder of MNIST; ten minutes",
+            "the course's autoencoder of MNIST; five minutes",
             images=whole_mnist,
             result=lambda net, recipe: autoencoder_result(net, mnist("test").x, RESULT_SAMPLES),
         ),

@@ -64,9 +64,11 @@ def rate(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def autoencoder_objective(latent: int, std: float) -> Objective:
-    """A loss for `train`: minus the ELBO of x, divided by the numbers of x, (B,). One latent is drawn for each x.
+    """A loss for `train`: (|x - x'|^2 + 2 std^2 rate) / d for d numbers in x, (B,), with one latent drawn for each x.
 
-    The network has `encode`, x -> mean and ln(variance) of `latent` numbers, and `decode`. std: of the decoder.
+    That is minus the ELBO, times 2 std^2 / d and without its constant: the units in which a network that predicts 0
+    for data of unit variance has a loss of 1. The network has `encode`, x -> mean and ln(variance) of `latent` numbers,
+    and `decode`. std: of the decoder. Notebook 17.
     """
     check_whole("latent", latent)
     check_number("std", std)
@@ -77,9 +79,8 @@ def autoencoder_objective(latent: int, std: float) -> Objective:
     def loss(net: nn.Module, draws: Draws) -> Tensor:
         mean, log_variance = net.encode(draws.x0)
         z = mean + (log_variance / 2).exp() * draws.eps
-        numbers = draws.x0[0].numel()
         error = (draws.x0 - net.decode(z)).square().flatten(1).mean(dim=1)
-        return rate(mean, log_variance) / numbers + error / (2 * std**2) + 0.5 * math.log(2 * math.pi * std**2)
+        return error + 2 * std**2 * rate(mean, log_variance) / draws.x0[0].numel()
 
     return Objective(draw, loss)
 

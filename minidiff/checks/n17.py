@@ -972,7 +972,8 @@ ONLY_SPEED = Explanation(
     model=(
         "Speed is the reason why people use it, but it is not the only thing that changes. First, the decoder is a "
         "ceiling: no latent model can be better than its reconstructions. In 32 numbers they are near real digits but "
-        "not at the floor, with fewer numbers they are farther away, and a pixel model has no such limit. Second, what the encoder throws away is "
+        "not at the floor, with fewer numbers they are farther away, and a pixel model has no such limit. Second, "
+        "what the encoder throws away is "
         "chosen by its loss: detail of small variance goes first. Third, the units of the latent are somebody's "
         "choice, and they decide at which times a sample makes its decisions. Fourth, in 32 numbers much simpler "
         "models do the same job: a hundred Gaussians are at least as good here. To measure it, train both for the same "

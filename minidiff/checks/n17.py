@@ -976,7 +976,7 @@ ONLY_SPEED = Explanation(
         "what the encoder throws away is "
         "chosen by its loss: detail of small variance goes first. Third, the units of the latent are somebody's "
         "choice, and they decide at which times a sample makes its decisions. Fourth, in 32 numbers much simpler "
-        "models do the same job: a hundred Gaussians are at least as good here. To measure it, train both for the same "
+        "models do the same job: a hundred Gaussians are about as good here. To measure it, train both for the same "
         "seconds and compare both with real digits, in floors, with the reconstructions as a third row."
     ),
     look_for=(

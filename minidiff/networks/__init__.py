@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
+from minidiff.networks.autoencoder import Autoencoder
 from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
@@ -16,6 +17,7 @@ __all__ = [
     "MLP",
     "NO_LABEL",
     "Attention",
+    "Autoencoder",
     "Classifier",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
@@ -41,7 +43,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier)}
+NETWORKS = {network.__name__: network for network in (MLP, UNet, Autoencoder, Classifier, NoisyClassifier)}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

@@ -28,6 +28,7 @@ __all__ = ["main"]
 SUBJECTS = (
     *("moons", "swissroll", "checkerboard", "digits", "mnist"),
     *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
+    "mnist-autoencoder",
 )
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do
@@ -267,7 +268,8 @@ def drawn(options: argparse.Namespace):
     device = local_device(options.device)
     net, recipe = load_run(options.checkpoint)
     if recipe.objective != "denoise":
-        raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds a classifier")
+        held = "an autoencoder" if recipe.objective == "autoencode" else "a classifier"
+        raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds {held}")
     if options.command == "evaluate":
         subject = subject_of(recipe)
         options.n = options.n or subject.samples

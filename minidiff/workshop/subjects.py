@@ -27,6 +27,7 @@ from minidiff.digits import (
     load_classifier,
     noisy_classification_objective,
 )
+from minidiff.latents import autoencoder_objective
 from minidiff.measurement import Measurement
 from minidiff.networks import build, initialised
 from minidiff.paths import GaussianPath
@@ -35,6 +36,7 @@ from minidiff.schedules import cosine
 from minidiff.targets import Target
 from minidiff.training import Batch, Objective, batches, denoising_objective, fresh_batches
 from minidiff.workshop import evaluation
+from minidiff.workshop.reconstruction import autoencoder_result
 from minidiff.workshop.workers import Refused
 
 __all__ = ["SUBJECTS", "Recipe", "Subject", "of_pictures", "recipe_of", "subject_of"]
@@ -142,7 +144,8 @@ class Subject:
         if self.points is not None:
             evaluation.check_points(n)
         elif self.views is None:
-            raise Refused(f"--checkpoint must draw samples to be evaluated, but {self.recipe.subject} classifies")
+            does = "encodes" if self.recipe.objective == "autoencode" else "classifies"
+            raise Refused(f"--checkpoint must draw samples to be evaluated, but {self.recipe.subject} {does}")
         else:
             evaluation.check_images(n, len(self.images("test").x), self.features)
 
@@ -177,6 +180,7 @@ OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
     "denoise": denoising,
     "classify": lambda recipe: classification_objective(),
     "classify noisy": lambda recipe: noisy_classification_objective(recipe.gaussian_path()),
+    "autoencode": lambda recipe: autoencoder_objective(recipe.architecture["latent"], recipe.options["std"]),
 }
 
 
@@ -281,6 +285,19 @@ NOISY_CLASSIFIER = replace(
     decay=0.999,
     warmup=5 * 468 // 20,
 )
+AUTOENCODER = Recipe(
+    "mnist-autoencoder",
+    {"network": "Autoencoder", "channels": 1, "side": 28, "latent": 32, "widths": [32, 64], "narrow": 8},
+    (1, 28, 28),
+    2000,
+    128,
+    2e-3,
+    0.995,
+    objective="autoencode",
+    weight_decay=1e-3,
+    warmup=100,
+    options={"std": 0.2},
+)
 SMALL_DIGITS = Recipe(
     "digits",
     {"network": "UNet", "channels": 1, "widths": [32, 64], "blocks": 1, "patch": 1, "classes": 0},
@@ -332,6 +349,12 @@ SUBJECTS: Mapping[str, Subject] = {
             "the course's classifier of noisy digits; five minutes",
             images=whole_mnist,
             result=lambda net, recipe: evaluation.accuracy_in_noise(net, recipe.gaussian_path(), mnist("test")),
+        ),
+        Subject(
+            AUTOENCODER,
+            "the course's autoencoder of MNIST; five minutes",
+            images=whole_mnist,
+            result=lambda net, recipe: autoencoder_result(net, mnist("test").x, RESULT_SAMPLES),
         ),
     ]
 }

@@ -21,7 +21,7 @@ from tests.processes import card_of, steps_of
 from tests.workshop.conftest import noisy_images
 
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
-SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
+SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder")
 DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective == "denoise"]
 
 
@@ -71,6 +71,10 @@ RESULTS = {
     "mnist-classifier": {"test accuracy"},
     "mnist-classifier-noisy": {f"test accuracy at t = {t}" for t in (0.1, 0.5, 0.8)},
     "mnist-ddpm": {"Frechet distance on the classifier's features", "its floor", "samples", "sampling steps"},
+}
+RESULTS["mnist-autoencoder"] = {
+    *("rate, nats", "mean square error of a pixel", "their floor", "samples"),
+    *("Frechet distance of reconstructions", "Frechet distance of samples from N(0, I)"),
 }
 RESULTS["mnist-ddpm-labels"] = {*RESULTS["mnist-ddpm"], "recognised as their class"}
 
@@ -222,6 +226,7 @@ def test_real_samples_are_at_the_floor_and_noise_is_not(name, make_generator):
         ("moons", 10_001, "--n must lie between 2 and 10000"),
         ("digits", 128, "--n must lie between 129, one more than the features, and 299, half the images that"),
         ("digits", 300, "--n must lie between 129, one more than the features, and 299"),
+        ("mnist-autoencoder", 200, "--checkpoint must draw samples to be evaluated, but mnist-autoencoder encodes"),
         ("mnist-classifier", 200, "--checkpoint must draw samples to be evaluated, but mnist-classifier classifies"),
     ],
 )

@@ -8,6 +8,7 @@ from torch import nn
 
 from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
 from minidiff.networks.classifier import Classifier, NoisyClassifier
+from minidiff.networks.dit import DiT, TransformerBlock, modulated, patchify, sine_positions, unpatchify
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
 from minidiff.networks.unet import ResidualBlock, UNet
@@ -17,16 +18,22 @@ __all__ = [
     "NO_LABEL",
     "Attention",
     "Classifier",
+    "DiT",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
     "NoisyClassifier",
     "ResidualBlock",
     "SelfAttention",
+    "TransformerBlock",
     "UNet",
     "attention_weights",
     "build",
     "initialised",
+    "modulated",
     "multi_head_attention",
+    "patchify",
+    "sine_positions",
+    "unpatchify",
 ]
 
 
@@ -41,7 +48,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier)}
+NETWORKS = {network.__name__: network for network in (MLP, UNet, DiT, Classifier, NoisyClassifier)}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

@@ -101,7 +101,7 @@ def attention(q, k, v):
             scored(lambda q, k: q @ k.T),
             "You do not divide by sqrt(d). A product of two random queries and keys has the standard deviation "
             "sqrt(d), so without the division the softmax begins with nearly all its weight on one key.",
-            "a common bug in attention written by hand",
+            UNSEEN,
         ),
         Wrong(
             "divided by d",
@@ -119,13 +119,14 @@ def attention(q, k, v):
             "the root of the number of keys",
             scored(lambda q, k: q @ k.T / len(k) ** 0.5),
             "You divide by the root of the number of keys. The d under the root is the length of a query.",
-            UNSEEN,
+            "lucidrains/vit-pytorch#65, with another number that is not d",
         ),
         Wrong(
             "softmax over the queries",
             scored(usual, lambda s: torch.softmax(s, 0)),
-            "Your weights sum to 1 over the queries. For each query they must sum to 1 over the keys.",
-            "a common bug in attention written by hand",
+            "Your weights sum to 1 over the queries. For each query they must sum to 1 over the keys. (A public DDPM "
+            "had this mistake, and its samples looked fine.)",
+            "labmlai/annotated_deep_learning_paper_implementations#146",
         ),
         Wrong(
             "softmax over everything",
@@ -420,19 +421,19 @@ def patchify(x, patch):
             "reshape only",
             lambda x, patch: x.reshape(len(x), -1, x.shape[1] * patch**2),
             "A reshape keeps the numbers in the order of the memory, so your tokens are pieces of rows, not squares.",
-            "a common bug in patch embeddings written by hand",
+            "duoan/TorchCode#21",
         ),
         Wrong(
             "squares column by column",
             cut((0, 4, 2, 1, 3, 5)),
             "Your squares are right, but you number them down the columns. Reading order goes along the rows.",
-            UNSEEN,
+            "NVIDIA-NeMo/RL#4106, where no test would have seen it",
         ),
         Wrong(
             "pixels column by column",
             cut((0, 2, 4, 1, 5, 3)),
             "The squares are right, but within each one rows and columns are exchanged.",
-            UNSEEN,
+            "cloneofsimo/minRF#6, another order within a token",
         ),
         Wrong(
             "rows and columns exchanged",

@@ -9,6 +9,7 @@ from torch import nn
 from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
 from minidiff.networks.autoencoder import Autoencoder
 from minidiff.networks.classifier import Classifier, NoisyClassifier
+from minidiff.networks.dit import DiT, TransformerBlock, modulated, patchify, sine_positions, unpatchify
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
 from minidiff.networks.unet import ResidualBlock, UNet
@@ -19,16 +20,22 @@ __all__ = [
     "Attention",
     "Autoencoder",
     "Classifier",
+    "DiT",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
     "NoisyClassifier",
     "ResidualBlock",
     "SelfAttention",
+    "TransformerBlock",
     "UNet",
     "attention_weights",
     "build",
     "initialised",
+    "modulated",
     "multi_head_attention",
+    "patchify",
+    "sine_positions",
+    "unpatchify",
 ]
 
 
@@ -43,7 +50,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Autoencoder, Classifier, NoisyClassifier)}
+NETWORKS = {network.__name__: network for network in (MLP, UNet, Autoencoder, Classifier, NoisyClassifier, DiT)}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

@@ -26,7 +26,7 @@ from minidiff._shell import minidiff_command
 __all__ = ["main"]
 
 SUBJECTS = (
-    *("moons", "swissroll", "checkerboard", "digits", "mnist"),
+    *("moons", "swissroll", "checkerboard", "digits", "digits-transformer", "mnist"),
     *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
     "mnist-autoencoder",
 )

@@ -309,6 +309,17 @@ SMALL_DIGITS = Recipe(
     warmup=150,
     **MUON,
 )
+TRANSFORMER = replace(
+    SMALL_DIGITS,
+    subject="digits-transformer",
+    architecture={
+        **{"network": "DiT", "side": 8, "channels": 1, "patch": 2, "width": 64, "depth": 4, "heads": 4},
+        **{"classes": 0, "positions": "sines"},
+    },
+    steps=3000,
+    learning_rate=2e-3,
+    **{"kind": "v", "largest_weight": None, "optimizer": "adamw", "weight_decay": 0.05, "betas": (0.9, 0.99)},
+)
 
 SUBJECTS: Mapping[str, Subject] = {
     subject.recipe.subject: subject
@@ -319,6 +330,14 @@ SUBJECTS: Mapping[str, Subject] = {
         Subject(
             SMALL_DIGITS,
             "8x8 digits that need no download; two minutes",
+            images=small_digits,
+            views=two_views(small_digits),
+            features=128,
+            samples=200,
+        ),
+        Subject(
+            TRANSFORMER,
+            "the same digits by a transformer, notebook 18; three minutes",
             images=small_digits,
             views=two_views(small_digits),
             features=128,

@@ -11,6 +11,7 @@ from minidiff.networks import (
     MLP,
     Attention,
     Classifier,
+    DiT,
     NoiseLevelEmbedding,
     NoisyClassifier,
     ResidualBlock,
@@ -32,6 +33,9 @@ CASES = {
     "unet of one level": (lambda: UNet(widths=(16,)), (2, 1, 6, 6)),
     "unet of three levels": (lambda: UNet(widths=(16, 32, 48), blocks=2), (2, 1, 16, 16)),
     "unet of whole pixels": (lambda: UNet(patch=1, **SMALL), (2, 1, 6, 6)),
+    "transformer": (lambda: DiT(width=16, depth=2), (3, 1, 8, 8)),
+    "transformer in colour": (lambda: DiT(6, 3, patch=3, width=12, depth=1, positions="learned"), (2, 3, 6, 6)),
+    "transformer without positions": (lambda: DiT(4, patch=1, width=8, depth=1, positions="none"), (2, 1, 4, 4)),
 }
 every_network = pytest.mark.parametrize(("make", "shape"), CASES.values(), ids=CASES)
 

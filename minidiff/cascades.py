@@ -5,8 +5,8 @@ exact: its denoiser is a Wiener filter, its sampler a recursion for each frequen
 product of matrices. Pictures are (B, 1, n, n). Frequencies are whole numbers of waves across the picture, in the order
 of `torch.fft`.
 
-Sources: Wiener 1949 (the filter); Ho et al. 2021 (cascades), arXiv 2106.15282, sections 3 and 4.2 (noise augmentation);
-Saharia et al. 2021 (SR3), arXiv 2104.07636, section 2; Guth et al. 2022, arXiv 2208.05003, section 3 (octaves that are
+Sources: Wiener 1949 (the filter); Ho et al. 2021 (cascades), arXiv 2106.15282, section 3.3 (noise augmentation);
+Saharia et al. 2021 (SR3), arXiv 2104.07636, section 2; Guth et al. 2022, arXiv 2208.05003 (octaves that are
 normalised have a condition number that does not grow).
 """
 
@@ -130,7 +130,7 @@ def octaves(n: int) -> list[Tensor]:
 def sampled_by_octaves(spectrum: Tensor, path: GaussianPath, times: Tensor) -> Tensor:
     """As `sampled_spectrum`, for a cascade: every octave is divided by its own standard deviation, sampled, put back.
 
-    In a Gaussian field the octaves are independent, so each stage is exact by itself (Guth et al. 2022, section 3).
+    In a Gaussian field the octaves are independent, so each stage is exact by itself (Guth et al. 2022).
     """
     drawn = torch.zeros_like(spectrum)
     for octave in octaves(len(spectrum)):
@@ -212,7 +212,7 @@ def enlarged(x: Tensor) -> Tensor:
 
 
 def augmented(coarse: Tensor, s: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise of standard deviation s, () or (B,), on coarse pictures (Ho et al. 2021, section 4.2). Notebook 21."""
+    """Noise of standard deviation s, () or (B,), on coarse pictures (Ho et al. 2021, section 3.3). Notebook 21."""
     return coarse + expand(s, coarse) * noise_like(coarse, generator)
 
 

@@ -3,7 +3,7 @@
 A film is (B, F, H, W): frames are channels, so that a U-Net for pictures denoises all frames together. What is given of
 it is laid beside it as 2 F more channels (`given_frames`): the frames, and how far each may be trusted.
 
-Sources: Ho et al. 2022 (video diffusion), arXiv 2204.03458, section 3; Ho et al. 2021 (cascades), arXiv 2106.15282,
+Sources: Ho et al. 2022 (video diffusion), arXiv 2204.03458; Ho et al. 2021 (cascades), arXiv 2106.15282,
 section 3.3 (noise augmentation), here for frames.
 """
 

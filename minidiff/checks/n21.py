@@ -398,7 +398,7 @@ def shown_coarse_cases(g):
         Case(
             (doubles(1, 3, 0, 4).reshape(1, 2, 2), doubles(0.5), RNG), "one picture of 2 x 2 pixels, 1 3 0 4, s = 0.5"
         ),
-        Case((normals(g, 3, 4, 4), doubles(0.2, 0.5, 1.1), RNG), "3 pictures of 4 x 4 pixels, s = 0.2, 0.5, 1.1"),
+        Case((normals(g, 3, 4, 4), doubles(0.3, 0.8, 2.8), RNG), "3 pictures of 4 x 4 pixels, s = 0.3, 0.8, 2.8"),
     )
 
 

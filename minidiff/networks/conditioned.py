@@ -1,6 +1,6 @@
 """A U-Net that sees more than the noisy data: what is known is laid beside them, as further channels.
 
-Taught in notebook 21. The plainest way to show a picture to a denoiser (Ho et al. 2021, arXiv 2106.15282, section 2;
+Taught in notebook 21. The plainest way to show a picture to a denoiser (Ho et al. 2021, arXiv 2106.15282;
 Saharia et al. 2021, arXiv 2104.07636). It serves an upsampler, which sees the coarse picture, and a model of films,
 whose frames are channels and which sees the frames that are given.
 """

@@ -327,7 +327,7 @@ COARSE = replace(
     subject="mnist-coarse",
     architecture={**U_NET, "widths": [64], "blocks": 2},
     shape=(1, 14, 14),
-    steps=3000,
+    steps=2000,
     learning_rate=1e-2,
     decay=0.995,
     falls=True,
@@ -346,6 +346,7 @@ UPSAMPLER = replace(
         "patch": 2,
     },
     shape=(1, 28, 28),
+    steps=3000,
     objective="upsample",
 )
 BALLS = Recipe(

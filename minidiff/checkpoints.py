@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
-SHIPPED += ("balls", "mnist-coarse", "mnist-upsampler")
+SHIPPED += ("balls", "mnist-upsampler")
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 NEW_CARD = ".card-new.json"  # whole, but not yet in place
 

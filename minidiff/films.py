@@ -36,7 +36,6 @@ __all__ = [
 PATH, KIND = cosine(), "x0"  # of the shipped model
 MOST_GIVEN = 4  # frames, in training
 MOST_NOISE = 0.5  # on given frames: its standard deviation
-RESULT_FILMS, RESULT_STEPS = 400, 50
 
 
 def given_frames(films: Tensor, k: Tensor, s: Tensor, generator: torch.Generator) -> Tensor:
@@ -114,20 +113,20 @@ def rolled_out(
     return film[:, :frames]
 
 
-def film_result(net: nn.Module) -> dict[str, float]:
+def film_result(net: nn.Module, n: int, steps: int) -> dict[str, float]:
     """For a card: how well the films of a network obey the physics, and where a ball is after two given frames."""
     source = generator(0, 3)
-    real = balls(RESULT_FILMS, generator(0, 4))
-    drawn = sample_films(net, RESULT_FILMS, steps=RESULT_STEPS, generator=source)
+    real = balls(n, generator(0, 4))
+    drawn = sample_films(net, n, steps=steps, generator=source)
     missed = fit_motion(centres(drawn)[0])[1]
-    after = continued(net, real[:, :2], steps=RESULT_STEPS, generator=source)
+    after = continued(net, real[:, :2], steps=steps, generator=source)
     off = (centres(after)[0] - centres(real)[0]).norm(dim=-1)[:, -1]
     return {
         "films that a motion explains to 0.3 pixels": round(float((missed < 0.3).float().mean()), 3),
         "pixels that it leaves unexplained, median": round(float(missed.median()), 3),
         "pixels off in frame 8, given two frames, median": round(float(off.median()), 3),
-        "samples": RESULT_FILMS,
-        "sampling steps": RESULT_STEPS,
+        "samples": n,
+        "sampling steps": steps,
     }
 
 

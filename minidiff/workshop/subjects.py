@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minidiff import films, generator
-from minidiff.cascades import halved, upsampled, upsampling_objective
+from minidiff.cascades import enlarged, halved, upsampled, upsampling_objective
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
 from minidiff.data.pictures import PicturesUnfit, pictures
 from minidiff.data.video import balls
@@ -243,11 +243,20 @@ def half_mnist(part: str) -> Images:
     return Images(halved(whole_mnist(part).x), None)
 
 
+def coarse_views() -> dict[str, evaluation.View]:
+    """What the shipped classifier sees in the small digits, enlarged, and the directions in which they vary most."""
+    seen = evaluation.classifier_view()
+    return {
+        "classifier, enlarged": lambda x: seen(enlarged(x)),
+        f"{evaluation.COMPONENTS} principal components": evaluation.principal_view(half_mnist("train").x),
+    }
+
+
 def upsampler_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
     """For a card: the distance of real digits that were halved and enlarged again to other test images."""
     test = mnist("test").x
     rows = torch.randperm(len(test), generator=generator(0, 6))
-    coarse = halved(test[rows[:RESULT_SAMPLES]])
+    coarse = halved(test[rows[:RESULT_SAMPLES]])  # and 2 n of the others to compare with
     source = generator(0, 3)
     samples = [upsampled(net, part, 0.1, steps=RESULT_STEPS, generator=source) for part in coarse.split(250)]
     distance = digit_distance(torch.cat(samples), test[rows[RESULT_SAMPLES:]], load_classifier())
@@ -327,7 +336,7 @@ COARSE = replace(
     subject="mnist-coarse",
     architecture={**U_NET, "widths": [64], "blocks": 2},
     shape=(1, 14, 14),
-    steps=2000,
+    steps=1500,
     learning_rate=1e-2,
     decay=0.995,
     falls=True,
@@ -406,13 +415,14 @@ SUBJECTS: Mapping[str, Subject] = {
             BALLS,
             "films of a ball that bounces, 8 frames of 16x16; ten minutes",
             points=balls,
-            result=lambda net, recipe: films.film_result(net),
+            result=lambda net, recipe: films.film_result(net, RESULT_SAMPLES // 5, RESULT_STEPS),
         ),
         Subject(
             COARSE,
-            "MNIST at half its size, 14x14, the first stage of a cascade; five minutes",
+            "MNIST at half its size, 14x14, the first stage of a cascade; two minutes",
             images=half_mnist,
-            views=lambda: {"all principal components": evaluation.principal_view(half_mnist("train").x)},
+            views=coarse_views,
+            features=128,
         ),
         Subject(
             UPSAMPLER,

@@ -78,7 +78,9 @@ def test_the_floor_of_a_frame_is_the_floor_of_a_film_of_one_frame(make_generator
 
 def test_given_frames_are_told_with_how_far_to_trust_them(make_generator):
     x = normal((3, 8, 4, 4), make_generator(0))
-    y = films.given_frames(x, torch.tensor([0, 2, 3]), torch.tensor([0.0, 0.0, 0.4], dtype=torch.float64), make_generator(1))
+    y = films.given_frames(
+        x, torch.tensor([0, 2, 3]), torch.tensor([0.0, 0.0, 0.4], dtype=torch.float64), make_generator(1)
+    )
     assert y.shape == (3, 16, 4, 4)
     assert not y[0].any()
     assert_close(y[1, :2], x[1, :2])

@@ -22,6 +22,7 @@ from tests.workshop.conftest import noisy_images
 
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
 SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
+SHIPPED += ("balls", "mnist-upsampler")
 DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective == "denoise"]
 
 
@@ -73,6 +74,15 @@ RESULTS = {
     "mnist-ddpm": {"Frechet distance on the classifier's features", "its floor", "samples", "sampling steps"},
 }
 RESULTS["mnist-ddpm-labels"] = {*RESULTS["mnist-ddpm"], "recognised as their class"}
+COUNTS = {"its floor", "samples", "sampling steps"}
+RESULTS["mnist-upsampler"] = {"Frechet distance on the classifier's features, from real coarse digits", *COUNTS}
+RESULTS["balls"] = {
+    "films that a motion explains to 0.3 pixels",
+    "pixels that it leaves unexplained, median",
+    "pixels off in frame 8, given two frames, median",
+    "samples",
+    "sampling steps",
+}
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1056,7 +1056,7 @@ BOTH = Explanation(
         "`minidiff train mnist-coarse --out runs/coarse` trains the first stage. Load it with `load_network`, draw 200 "
         "thumbnails with `samplers.ancestral` and `from_network(net, digits.PATH, digits.KIND)`, and hand them to "
         "`cascades.upsampled`. Measure each set with `digits.digit_distance`, and the disagreement as the mean "
-        "square of `cascades.halved(x)` minus the thumbnail. A comparison with one network is fair at equal training time."
+        "square of `cascades.halved(x)` minus the thumbnail. A comparison with one network is fair at equal time."
     ),
     look_for=(
         "The distance is given in floors, with n.",

@@ -24,6 +24,8 @@ checkpoints  weights on disk, with a card that says what they are
 flows        pairs of noise and data, and what the flow between them costs (notebook 16)
 latents      what an autoencoder keeps, the holes it leaves, and when a latent is decided (notebook 17)
 similarity   denoisers that compare patches: within a noisy picture, within a window (notebook 18)
+cascades     spectra, pictures from coarse to fine, noise between the stages (notebook 21)
+films        models of films, which go on from given frames (notebook 21)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

@@ -36,7 +36,10 @@ __all__ = [
     "write_file",
 ]
 
-SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder")
+SHIPPED = (
+    *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder"),
+    *("balls", "mnist-upsampler"),
+)
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 NEW_CARD = ".card-new.json"  # whole, but not yet in place
 

@@ -9,6 +9,7 @@ from torch import nn
 from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
 from minidiff.networks.autoencoder import Autoencoder
 from minidiff.networks.classifier import Classifier, NoisyClassifier
+from minidiff.networks.conditioned import ConditionedUNet
 from minidiff.networks.dit import DiT, TransformerBlock, modulated, patchify, sine_positions, unpatchify
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
@@ -20,6 +21,7 @@ __all__ = [
     "Attention",
     "Autoencoder",
     "Classifier",
+    "ConditionedUNet",
     "DiT",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
@@ -50,7 +52,9 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Autoencoder, Classifier, NoisyClassifier, DiT)}
+NETWORKS = {
+    network.__name__: network for network in (MLP, UNet, Autoencoder, Classifier, NoisyClassifier, DiT, ConditionedUNet)
+}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

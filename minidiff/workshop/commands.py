@@ -29,6 +29,7 @@ SUBJECTS = (
     *("moons", "swissroll", "checkerboard", "digits", "digits-transformer", "mnist"),
     *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
     "mnist-autoencoder",
+    *("balls", "mnist-coarse", "mnist-upsampler"),
 )
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do

@@ -86,7 +86,7 @@ def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
 
 
 def picture_of(x: Tensor) -> bytes:
-    """Samples, (N, *D), as a PNG file: points in the plane, or images side by side, each at least 64 pixels wide."""
+    """Samples, (N, *D), as a PNG file: points in the plane, or images, each at least 64 pixels wide; films in rows."""
     if x.ndim == 2:
         from minidiff import plots
 
@@ -97,6 +97,8 @@ def picture_of(x: Tensor) -> bytes:
 
     n, channels, height, width = x.shape
     columns = math.ceil(math.sqrt(n))
+    if channels not in (1, 3):  # a film: its frames in a row
+        x, n, channels, columns = x.flatten(0, 1)[:, None], n * channels, 1, channels
     blank = -x.new_ones(math.ceil(n / columns) * columns - n, channels, height, width)
     rows = torch.cat([x, blank]).unflatten(0, (-1, columns))  # (rows, columns, C, H, W)
     grid = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels).clamp(-1, 1)

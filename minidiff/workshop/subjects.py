@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from minidiff import generator
+from minidiff import films, generator
+from minidiff.cascades import enlarged, halved, upsampled, upsampling_objective
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
 from minidiff.data.pictures import PicturesUnfit, pictures
+from minidiff.data.video import balls
 from minidiff.digits import (
     KIND,
     LARGEST_WEIGHT,
@@ -27,6 +29,7 @@ from minidiff.digits import (
     load_classifier,
     noisy_classification_objective,
 )
+from minidiff.films import film_objective
 from minidiff.latents import autoencoder_objective
 from minidiff.measurement import Measurement
 from minidiff.networks import build, initialised
@@ -34,7 +37,7 @@ from minidiff.paths import GaussianPath
 from minidiff.samplers import ancestral
 from minidiff.schedules import cosine
 from minidiff.targets import Target
-from minidiff.training import Batch, Objective, batches, denoising_objective, fresh_batches
+from minidiff.training import Batch, Objective, Weight, batches, denoising_objective, fresh_batches
 from minidiff.workshop import evaluation
 from minidiff.workshop.reconstruction import autoencoder_result
 from minidiff.workshop.workers import Refused
@@ -170,10 +173,14 @@ def training_batches(
 # What a network learns by, and what it learns from
 
 
+def weight_of(recipe: Recipe) -> Weight | None:
+    """What the loss of each sample is multiplied by."""
+    return None if recipe.largest_weight is None else partial(digit_weight, largest=recipe.largest_weight)
+
+
 def denoising(recipe: Recipe) -> Objective:
-    largest = recipe.largest_weight
-    weight = None if largest is None else partial(digit_weight, largest=largest)
-    return denoising_objective(recipe.gaussian_path(), recipe.kind, weight=weight, label_dropout=recipe.label_dropout)
+    weight, dropout = weight_of(recipe), recipe.label_dropout
+    return denoising_objective(recipe.gaussian_path(), recipe.kind, weight=weight, label_dropout=dropout)
 
 
 OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
@@ -181,6 +188,8 @@ OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
     "classify": lambda recipe: classification_objective(),
     "classify noisy": lambda recipe: noisy_classification_objective(recipe.gaussian_path()),
     "autoencode": lambda recipe: autoencoder_objective(recipe.architecture["latent"], recipe.options["std"]),
+    "films": lambda recipe: film_objective(recipe.gaussian_path(), recipe.kind, weight_of(recipe)),
+    "upsample": lambda recipe: upsampling_objective(recipe.gaussian_path(), recipe.kind, weight_of(recipe)),
 }
 
 
@@ -227,6 +236,36 @@ def digit_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
     return {
         **({} if y is None else evaluation.recognised(samples, y)),
         "Frechet distance on the classifier's features": round(distance.value, 3),
+        "its floor": round(distance.floor, 3),
+        "samples": distance.samples,
+        "sampling steps": RESULT_STEPS,
+    }
+
+
+def half_mnist(part: str) -> Images:
+    """MNIST with the means over 2 x 2 pixels."""
+    return Images(halved(whole_mnist(part).x), None)
+
+
+def coarse_views() -> dict[str, evaluation.View]:
+    """What the shipped classifier sees in the small digits, enlarged, and the directions in which they vary most."""
+    seen = evaluation.classifier_view()
+    return {
+        "classifier, enlarged": lambda x: seen(enlarged(x)),
+        f"{evaluation.COMPONENTS} principal components": evaluation.principal_view(half_mnist("train").x),
+    }
+
+
+def upsampler_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
+    """For a card: the distance of real digits that were halved and enlarged again to other test images."""
+    test = mnist("test").x
+    rows = torch.randperm(len(test), generator=generator(0, 6))
+    coarse = halved(test[rows[:RESULT_SAMPLES]])  # and 2 n of the others to compare with
+    source = generator(0, 3)
+    samples = [upsampled(net, part, 0.1, steps=RESULT_STEPS, generator=source) for part in coarse.split(250)]
+    distance = digit_distance(torch.cat(samples), test[rows[RESULT_SAMPLES:]], load_classifier())
+    return {
+        "Frechet distance on the classifier's features, from real coarse digits": round(distance.value, 3),
         "its floor": round(distance.floor, 3),
         "samples": distance.samples,
         "sampling steps": RESULT_STEPS,
@@ -320,6 +359,45 @@ TRANSFORMER = replace(
     learning_rate=2e-3,
     **{"kind": "v", "largest_weight": None, "optimizer": "adamw", "weight_decay": 0.05, "betas": (0.9, 0.99)},
 )
+COARSE = replace(
+    PLAIN,
+    subject="mnist-coarse",
+    architecture={**U_NET, "widths": [64], "blocks": 2},
+    shape=(1, 14, 14),
+    steps=1500,
+    learning_rate=1e-2,
+    decay=0.995,
+    falls=True,
+    warmup=200,
+    **MUON,
+)
+UPSAMPLER = replace(
+    COARSE,
+    subject="mnist-upsampler",
+    architecture={
+        "network": "ConditionedUNet",
+        "channels": 1,
+        "beside": 2,
+        "widths": [32, 64],
+        "blocks": 1,
+        "patch": 2,
+    },
+    shape=(1, 28, 28),
+    steps=3000,
+    objective="upsample",
+)
+BALLS = Recipe(
+    "balls",
+    {"network": "ConditionedUNet", "channels": 8, "beside": 16, "widths": [48, 96], "blocks": 1, "patch": 2},
+    (8, 16, 16),
+    5000,
+    64,
+    1e-2,
+    0.995,
+    objective="films",
+    warmup=200,
+    **MUON,
+)
 
 SUBJECTS: Mapping[str, Subject] = {
     subject.recipe.subject: subject
@@ -374,6 +452,27 @@ SUBJECTS: Mapping[str, Subject] = {
             "the course's autoencoder of MNIST; five minutes",
             images=whole_mnist,
             result=lambda net, recipe: autoencoder_result(net, mnist("test").x, RESULT_SAMPLES),
+        ),
+        Subject(
+            BALLS,
+            "films of a ball that bounces, 8 frames of 16x16; ten minutes",
+            points=balls,
+            result=lambda net, recipe: films.film_result(net, RESULT_SAMPLES // 5, RESULT_STEPS),
+        ),
+        Subject(
+            COARSE,
+            "MNIST at half its size, 14x14, the first stage of a cascade; two minutes",
+            images=half_mnist,
+            views=coarse_views,
+            features=128,
+        ),
+        Subject(
+            UPSAMPLER,
+            "MNIST from its half-size pictures, the second stage of a cascade; five minutes",
+            images=whole_mnist,
+            views=two_views(whole_mnist),
+            features=128,
+            result=upsampler_result,
         ),
     ]
 }

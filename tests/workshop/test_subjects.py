@@ -21,7 +21,10 @@ from tests.processes import card_of, steps_of
 from tests.workshop.conftest import noisy_images
 
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
-SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder")
+SHIPPED = (
+    *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder"),
+    *("balls", "mnist-upsampler"),
+)
 DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective == "denoise"]
 
 
@@ -77,6 +80,15 @@ RESULTS["mnist-autoencoder"] = {
     *("Frechet distance of reconstructions", "Frechet distance of samples from N(0, I)"),
 }
 RESULTS["mnist-ddpm-labels"] = {*RESULTS["mnist-ddpm"], "recognised as their class"}
+COUNTS = {"its floor", "samples", "sampling steps"}
+RESULTS["mnist-upsampler"] = {"Frechet distance on the classifier's features, from real coarse digits", *COUNTS}
+RESULTS["balls"] = {
+    "films that a motion explains to 0.3 pixels",
+    "pixels that it leaves unexplained, median",
+    "pixels off in frame 8, given two frames, median",
+    "samples",
+    "sampling steps",
+}
 
 
 @pytest.mark.parametrize("name", SHIPPED)

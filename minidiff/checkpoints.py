@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
+SHIPPED += ("mnist-4-steps", "mnist-1-step", "plane-gan")
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 NEW_CARD = ".card-new.json"  # whole, but not yet in place
 

@@ -9,12 +9,14 @@ from torch import nn
 from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
 from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
+from minidiff.networks.few_steps import Adversaries, StepCritic, StepGenerator
 from minidiff.networks.mlp import MLP
 from minidiff.networks.unet import ResidualBlock, UNet
 
 __all__ = [
     "MLP",
     "NO_LABEL",
+    "Adversaries",
     "Attention",
     "Classifier",
     "LabelEmbedding",
@@ -22,6 +24,8 @@ __all__ = [
     "NoisyClassifier",
     "ResidualBlock",
     "SelfAttention",
+    "StepCritic",
+    "StepGenerator",
     "UNet",
     "attention_weights",
     "build",
@@ -41,7 +45,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier)}
+NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier, StepGenerator, Adversaries)}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

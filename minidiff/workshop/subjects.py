@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minidiff import generator
+from minidiff.checkpoints import load_network
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
 from minidiff.data.pictures import PicturesUnfit, pictures
 from minidiff.digits import (
@@ -34,7 +35,7 @@ from minidiff.samplers import ancestral
 from minidiff.schedules import cosine
 from minidiff.targets import Target
 from minidiff.training import Batch, Objective, batches, denoising_objective, fresh_batches
-from minidiff.workshop import evaluation
+from minidiff.workshop import evaluation, few_steps
 from minidiff.workshop.workers import Refused
 
 __all__ = ["SUBJECTS", "Recipe", "Subject", "of_pictures", "recipe_of", "subject_of"]
@@ -92,6 +93,13 @@ class Recipe:
     def network(self) -> nn.Module:
         """The network at its random start."""
         return initialised(lambda: build(self.architecture), generator(self.seed))
+
+    def beginning(self) -> nn.Module:
+        """The network before its first step: at its random start, or with the weights of the one it goes on from."""
+        net, before = self.network(), self.options.get("start")
+        if before is not None:
+            net.load_state_dict(load_network(before)[0].state_dict())
+        return net
 
     def gaussian_path(self) -> GaussianPath:
         return PATHS[self.path]()
@@ -177,6 +185,8 @@ OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
     "denoise": denoising,
     "classify": lambda recipe: classification_objective(),
     "classify noisy": lambda recipe: noisy_classification_objective(recipe.gaussian_path()),
+    "progressive": few_steps.progressive,
+    "adversarial": few_steps.adversarial,
 }
 
 
@@ -281,6 +291,40 @@ NOISY_CLASSIFIER = replace(
     decay=0.999,
     warmup=5 * 468 // 20,
 )
+FOUR_STEPS = replace(
+    LIVE,
+    subject="mnist-4-steps",
+    objective="progressive",
+    steps=600,
+    batch_size=64,
+    learning_rate=3e-3,
+    decay=0.98,
+    label_dropout=0.0,
+    falls=True,
+    warmup=20,
+    options={"teacher": "mnist-ddpm-labels", "start": "mnist-ddpm-labels", "steps": 4, "substeps": 4},
+)
+ONE_STEP = replace(
+    FOUR_STEPS,
+    subject="mnist-1-step",
+    steps=1200,
+    options={"teacher": "mnist-4-steps", "start": "mnist-4-steps", "steps": 1, "substeps": 4},
+)
+PLANE_GAN = Recipe(
+    "plane-gan",
+    {"network": "Adversaries", "dimension": 2, "noise": 2, "width": 128, "layers": 3},
+    (2,),
+    6000,
+    256,
+    1.5e-3,
+    0.995,
+    objective="adversarial",
+    kind="x0",
+    betas=(0.5, 0.9),
+    warmup=100,
+    max_norm=10.0,
+    options={"steps": 4, "penalty": 0.01},
+)
 SMALL_DIGITS = Recipe(
     "digits",
     {"network": "UNet", "channels": 1, "widths": [32, 64], "blocks": 1, "patch": 1, "classes": 0},
@@ -332,6 +376,14 @@ SUBJECTS: Mapping[str, Subject] = {
             "the course's classifier of noisy digits; five minutes",
             images=whole_mnist,
             result=lambda net, recipe: evaluation.accuracy_in_noise(net, recipe.gaussian_path(), mnist("test")),
+        ),
+        of_digits(FOUR_STEPS, "a student of mnist-ddpm-labels, in 4 steps; 6 minutes", result=few_steps.digit_result),
+        of_digits(ONE_STEP, "a student of mnist-4-steps, in 1 step; 12 minutes", result=few_steps.digit_result),
+        Subject(
+            PLANE_GAN,
+            "a GAN of three Gaussians in the plane, in 4 steps; two minutes",
+            points=few_steps.points,
+            result=few_steps.plane_result,
         ),
     ]
 }

@@ -28,7 +28,7 @@ from torch.nn import functional
 from minidiff._tensors import check_whole, expand, noise_like
 from minidiff.denoisers import Denoiser, from_network
 from minidiff.paths import GaussianPath
-from minidiff.samplers import DrawX0, FlowMap, ddim_step, generated_step, heun, last
+from minidiff.samplers import FlowMap, ddim_step, heun, last
 from minidiff.targets import Target, network_input, network_output, target
 from minidiff.training import Batch, Draws, Objective, Weight, spread_times
 
@@ -267,8 +267,10 @@ def adversarial_objective(path: GaussianPath, *, steps: int, penalty: float = 0.
 
     The critic tells pairs (x_s, x_t) of the forward process from pairs whose x_s was generated; the generator draws x0,
     and x_s follows from the posterior of notebook 06. Each player has a loss of its own. Their sum is one loss for both
-    at once, since what is generated reaches the critic's loss without a gradient, and the generator's loss sees a critic
-    whose weights stand still. penalty: R1, on the critic's slope at real pairs (Mescheder et al. 2018, equation 9).
+    at once, since what is generated reaches the critic's loss without a gradient, and the generator's loss sees a
+    critic whose weights stand still.
+
+    penalty: R1, on the critic's slope at real pairs (Mescheder et al. 2018, equation 9).
 
     The network is `networks.Adversaries`. Nothing can be read from the size of this loss. Notebook 20.
     """

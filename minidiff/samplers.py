@@ -116,7 +116,7 @@ class FlowMap(Protocol):
 
 
 class DrawX0(Protocol):
-    """A draw from p(x0 | x_t): x_t, (B, *D), t, (), and a generator -> (B, *D). Not a Denoiser, not a mean. Notebook 20."""
+    """A draw from p(x0 | x_t): x_t, (B, *D), t, (), and a generator -> (B, *D). Not a Denoiser. Notebook 20."""
 
     def __call__(self, x_t: Tensor, t: Tensor, generator: torch.Generator) -> Tensor: ...
 
@@ -578,7 +578,7 @@ def predictor_corrector(
 def renoised_step(
     flow_map: FlowMap, path: GaussianPath, x: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator
 ) -> State:
-    """Jump to clean data, then perturb them anew up to s (Song et al. 2023, arXiv 2303.01469, algorithm 1). Notebook 20.
+    """Jump to clean data, then perturb them up to s (Song et al. 2023, arXiv 2303.01469, algorithm 1). Notebook 20.
 
     x: (B, *D) at time t. t, s: (), s < t. The state's x0_hat is where the jump ended.
     """
@@ -610,7 +610,9 @@ def generated_step(
     return State(s, mean + expand(variance.sqrt(), x) * noise_like(x, generator), x0)
 
 
-def generated(draw: DrawX0, path: GaussianPath, x: Tensor, times: Tensor, *, generator: torch.Generator) -> Iterator[State]:
+def generated(
+    draw: DrawX0, path: GaussianPath, x: Tensor, times: Tensor, *, generator: torch.Generator
+) -> Iterator[State]:
     """Large random steps (Xiao et al. 2022, arXiv 2112.07804, section 3). Notebook 20.
 
     x, times and the errors are those of `walk`. With exact draws of p(x0 | x_t) it is exact in any number of steps.

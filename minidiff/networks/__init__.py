@@ -45,7 +45,9 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier, StepGenerator, Adversaries)}
+NETWORKS = {
+    network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier, StepGenerator, Adversaries)
+}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

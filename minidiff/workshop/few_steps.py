@@ -20,7 +20,7 @@ from minidiff.workshop import evaluation
 if TYPE_CHECKING:
     from minidiff.workshop.subjects import Recipe
 
-__all__ = ["FEW", "adversarial", "digit_result", "own_steps", "plane_result", "points", "progressive", "sample_few"]
+__all__ = ["FEW", "adversarial", "digit_result", "own_steps", "plane_result", "players", "points", "progressive", "sample_few"]
 
 FEW = ("progressive", "adversarial")  # objectives whose networks are no denoisers, and draw in steps of their own
 DIGITS, POINTS = 2000, 5000  # samples for a card
@@ -48,13 +48,21 @@ def adversarial(recipe: "Recipe") -> Objective:
     return adversarial_objective(recipe.gaussian_path(), steps=own_steps(recipe), penalty=recipe.options["penalty"])
 
 
+def players(net: nn.Module, generator_rate: float, critic_rate: float) -> list[dict[str, Any]]:
+    """The weights of both players for an optimizer, each with a learning rate of its own."""
+    return [
+        {"params": list(net.generator.parameters()), "lr": generator_rate},
+        {"params": list(net.critic.parameters()), "lr": critic_rate},
+    ]
+
+
 def points(n: int, generator: torch.Generator) -> Tensor:
     """n points of the three Gaussians, (n, 2)."""
     return three_gaussians().sample(n, generator)[0]
 
 
 def by_draws(denoise: from_network, path, x: Tensor, times: Tensor, *, generator) -> Iterator[State]:
-    """`evaluation.sample` hands over a denoiser. Of this one only the network is used: it draws, and denoises nothing."""
+    """What `evaluation.sample` hands over is no denoiser here: its network draws, and only that is used."""
     return generated(NetworkDraw(denoise.net, path), path, x, times, generator=generator)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.checkpoints import load_network
-from minidiff.data import mnist, three_gaussians
+from minidiff.data import three_gaussians
 from minidiff.denoisers import Denoiser, from_network
 from minidiff.digits import digit_distance, digit_weight, load_classifier
 from minidiff.distillation import NetworkDraw, adversarial_objective, progressive_objective
@@ -20,10 +20,10 @@ from minidiff.workshop import evaluation
 if TYPE_CHECKING:
     from minidiff.workshop.subjects import Recipe
 
-__all__ = ["FEW", "adversarial", "digit_result", "own_steps", "plane_result", "players", "points", "progressive", "sample_few"]
+__all__ = ["FEW", "adversarial", "digit_result", "own_steps", "plane_result", "players", "points", "progressive"]
+__all__ += ["sample_few"]
 
 FEW = ("progressive", "adversarial")  # objectives whose networks are no denoisers, and draw in steps of their own
-DIGITS, POINTS = 2000, 5000  # samples for a card
 
 
 def own_steps(recipe: "Recipe") -> int:
@@ -76,11 +76,11 @@ def sample_few(net: nn.Module, recipe: "Recipe", n: int, y: Tensor | None = None
     return evaluation.sample(net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how)
 
 
-def digit_result(net: nn.Module, recipe: "Recipe") -> dict[str, Any]:
-    """For a card: the distance of a student's samples to test images, and how often a digit is what it should be."""
-    y = evaluation.even_labels(DIGITS, recipe.classes)
-    samples = sample_few(net, recipe, DIGITS, y, seed=0)
-    distance = digit_distance(samples, mnist("test").x, load_classifier())
+def digit_result(net: nn.Module, recipe: "Recipe", n: int, test: Tensor) -> dict[str, Any]:
+    """For a card: the distance of n samples to test images, and how often a digit is what it was asked to be."""
+    y = evaluation.even_labels(n, recipe.classes)
+    samples = sample_few(net, recipe, n, y, seed=0)
+    distance = digit_distance(samples, test, load_classifier())
     return {
         **evaluation.recognised(samples, y),
         "Frechet distance on the classifier's features": round(distance.value, 3),
@@ -90,9 +90,9 @@ def digit_result(net: nn.Module, recipe: "Recipe") -> dict[str, Any]:
     }
 
 
-def plane_result(net: nn.Module, recipe: "Recipe") -> dict[str, Any]:
-    """For a card: the distances of generated points to real ones, each in multiples of its floor."""
-    samples = sample_few(net, recipe, POINTS, seed=0)
+def plane_result(net: nn.Module, recipe: "Recipe", n: int) -> dict[str, Any]:
+    """For a card: the distances of n generated points to real ones, each in multiples of its floor."""
+    samples = sample_few(net, recipe, n, seed=0)
     found = evaluation.point_distances(samples, points, seed=0)
     ratios = {f"{name}, in floors": round(measured.ratio, 2) for name, measured in found.items()}
-    return {**ratios, "samples": POINTS, "sampling steps": own_steps(recipe)}
+    return {**ratios, "samples": n, "sampling steps": own_steps(recipe)}

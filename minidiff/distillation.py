@@ -13,7 +13,7 @@ Neither is E[x0 | x_t]. So a student is no `Denoiser`: it has a type of its own,
 Sources: Salimans & Ho 2022 (progressive distillation), arXiv 2202.00512, algorithm 2; Song, Dhariwal, Chen & Sutskever
 2023 (consistency models), arXiv 2303.01469, algorithms 1 to 3; Xiao, Kreis & Vahdat 2022 (denoising diffusion GAN),
 arXiv 2112.07804, section 3; De Bortoli et al. 2025 (scoring rules), arXiv 2502.02483; Mescheder, Geiger & Nowozin 2018
-(the gradient penalty R1), arXiv 1801.04406, equation 9.
+(the gradient penalty R1), arXiv 1801.04406.
 """
 
 import itertools
@@ -96,7 +96,7 @@ class StepMap:
 
 @dataclass(frozen=True, eq=False)
 class ConsistencyMap:
-    """A consistency model: from any t at once to s = 0, and nowhere else (Song et al. 2023, equation 5). Notebook 20.
+    """A consistency model: from any t at once to s = 0, and nowhere else (Song et al. 2023, section 3). Notebook 20.
 
     With kind="v" the boundary condition f(x, 0) = x holds by itself, since f = alpha x - sigma v.
     """
@@ -128,7 +128,7 @@ def step_target(
 ) -> Tensor:
     """The x0 with which *one* DDIM step from t to s ends where `substeps` of the teacher's do. Notebook 20.
 
-    Salimans & Ho 2022, algorithm 2 and appendix G. One step goes to alpha_s x0 + sigma_s (x_t - alpha_t x0) / sigma_t,
+    Salimans & Ho 2022, algorithm 2. One step goes to alpha_s x0 + sigma_s (x_t - alpha_t x0) / sigma_t,
     which is solved for x0. x_t: (B, *D); t, s: () or (B,). Returns (B, *D).
     """
     check_whole("substeps", substeps)
@@ -192,7 +192,7 @@ def consistency_objective(path: GaussianPath, *, steps: int, teacher: Teacher | 
     teacher: the neighbour is one DDIM step of its (consistency distillation, Song et al. 2023, algorithm 2). None: it
     is the same pair (x0, eps) at the lower time (consistency training, algorithm 3). The target is the network's own
     answer there, without a gradient and without a moving average (Song & Dhariwal 2024, arXiv 2310.14189, section
-    3.2). The network predicts v, which makes f(x, 0) = x. The error of x0 over sigma_t is the error of v.
+    3). The network predicts v, which makes f(x, 0) = x. The error of x0 over sigma_t is the error of v.
     """
 
     def loss(net: nn.Module, draws: Draws) -> Tensor:
@@ -232,8 +232,8 @@ def lengths(x: Tensor) -> Tensor:
 def energy_score(a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
     """(|a - x0| + |b - x0|) / 2 - |a - b| / 2 of two draws a, b for one x0, (B, *D) -> (B,). Notebook 20.
 
-    Its mean is least where a and b have the distribution of x0, and nowhere else (Gneiting & Raftery 2007, equation
-    21). Without the second term all draws would go to one point, the median.
+    Its mean is least where a and b have the distribution of x0, and nowhere else (Gneiting & Raftery 2007, section
+    4.3). Without the second term all draws would go to one point, the median.
     """
     return (lengths(a - x0) + lengths(b - x0) - lengths(a - b)) / 2
 
@@ -270,7 +270,7 @@ def adversarial_objective(path: GaussianPath, *, steps: int, penalty: float = 0.
     at once, since what is generated reaches the critic's loss without a gradient, and the generator's loss sees a
     critic whose weights stand still.
 
-    penalty: R1, on the critic's slope at real pairs (Mescheder et al. 2018, equation 9).
+    penalty: R1, on the critic's slope at real pairs (Mescheder et al. 2018).
 
     The network is `networks.Adversaries`. Nothing can be read from the size of this loss. Notebook 20.
     """

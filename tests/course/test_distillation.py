@@ -176,7 +176,7 @@ def test_training_and_distillation_shrink_normal_data_alike_and_as_in_closed_for
     trained = exact.consistency_on_a_line(one_gaussian(std), COSINE, x, falling(steps))
     assert_close(trained, expected, 2e-4)
     denoise = exact.mixture_denoiser(one_gaussian(std), COSINE)
-    assert_close(samplers.last(samplers.ddim(denoise, COSINE, x, falling(steps))), expected, 1e-9)
+    assert_close(samplers.last(samplers.ddim(denoise, COSINE, x, falling(steps))), expected, 1e-7)
 
 
 def test_one_consistency_step_is_the_posterior_mean_and_two_are_its_mean(make_generator):
@@ -199,7 +199,7 @@ def test_many_consistency_steps_come_to_the_flow_map_slowly():
     truth = exact.line_flow(BLOBS, COSINE, z, ONE, ZERO)
     errors = [
         float((exact.consistency_on_a_line(BLOBS, COSINE, z, falling(n)) - truth).square().mean().sqrt())
-        for n in (4, 16, 64)
+        for n in (2, 8, 32)
     ]
     assert all(1.5 < a / b < 3 for a, b in itertools.pairwise(errors))
 
@@ -289,7 +289,7 @@ def test_a_generator_that_learns_by_the_energy_score_learns_the_spread(make_gene
     """Data at a single time, x0 independent of x_t = noise: draws must have the spread of the data, not their mean."""
     net = initialised(lambda: StepGenerator(1, 1, 32, 2), make_generator(0))
     loss = distillation.energy_score_objective(COSINE, steps=1)
-    batches = [Batch(0.5 * torch.randn(256, 1, generator=make_generator(1, i))) for i in range(250)]
+    batches = [Batch(0.5 * torch.randn(256, 1, generator=make_generator(1, i))) for i in range(200)]
     for _ in train(net, batches, loss, torch.optim.Adam(net.parameters(), lr=5e-3), generator=make_generator(2)):
         pass
     x = torch.randn(2000, 1, generator=make_generator(3))

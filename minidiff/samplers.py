@@ -17,6 +17,11 @@ eps_hat. They differ in how they go on from there to a lower time s:
     annealed_langevin    langevin at one noise level after another
     predictor_corrector  ancestral, then langevin
 
+Two loops of notebook 20 evaluate no denoiser. They go down by larger steps, and what they are handed has another type:
+
+    renoised             a FlowMap takes x to clean data at once, and fresh noise brings it back to time s
+    generated            a DrawX0 draws x0 from p(x0 | x_t), and x_s follows from the posterior
+
 Why no step in t? Along the ODE that carries p_1 into p_0 (SDE, equation 13), dx/dt = alpha' x0_hat + sigma' eps_hat:
 t only sets the pace. Steps in alpha and sigma themselves come out the same however a path keeps its time, need no
 derivative (a tabulated path has none at its knots), and are defined from t = 1 on, even where alpha(1) = 0 and
@@ -36,7 +41,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -48,6 +53,8 @@ from minidiff.schedules import time_at_log_snr
 from minidiff.targets import Prediction
 
 __all__ = [
+    "DrawX0",
+    "FlowMap",
     "State",
     "Step",
     "Variance",
@@ -65,6 +72,8 @@ __all__ = [
     "euler_maruyama_step",
     "euler_step",
     "forward_variance",
+    "generated",
+    "generated_step",
     "heun",
     "heun_step",
     "langevin",
@@ -75,6 +84,8 @@ __all__ = [
     "predictor_corrector",
     "predictor_corrector_step",
     "reaches_data",
+    "renoised",
+    "renoised_step",
     "shake",
     "walk",
 ]
@@ -93,6 +104,22 @@ class State(NamedTuple):
 
 
 Step = Callable[[Tensor, Tensor, Tensor], State]  # (x, t, s) -> the state at s
+
+
+class FlowMap(Protocol):
+    """Where the ODE carries x_t by time s: x_t, (B, *D), t and s, () -> x_s, (B, *D). Notebook 20.
+
+    Not a Denoiser: at s = 0 it is the point where one trajectory ends, and not the mean E[x0 | x_t].
+    """
+
+    def __call__(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor: ...
+
+
+class DrawX0(Protocol):
+    """A draw from p(x0 | x_t): x_t, (B, *D), t, (), and a generator -> (B, *D). Not a Denoiser. Notebook 20."""
+
+    def __call__(self, x_t: Tensor, t: Tensor, generator: torch.Generator) -> Tensor: ...
+
 
 # The pieces that samplers share
 
@@ -543,6 +570,54 @@ def predictor_corrector(
     check_whole("corrections", corrections)
     step = partial(predictor_corrector_step, denoise, path, snr=snr, corrections=corrections, generator=generator)
     return walk(step, path, x, times)
+
+
+# Few steps, by what is no denoiser
+
+
+def renoised_step(
+    flow_map: FlowMap, path: GaussianPath, x: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator
+) -> State:
+    """Jump to clean data, then perturb them up to s (Song et al. 2023, arXiv 2303.01469, algorithm 1). Notebook 20.
+
+    x: (B, *D) at time t. t, s: (), s < t. The state's x0_hat is where the jump ended.
+    """
+    check_xt(x, t)
+    x0 = flow_map(x, t, torch.zeros_like(t))
+    return State(s, path.perturb(x0, s, noise_like(x, generator)), x0)
+
+
+def renoised(
+    flow_map: FlowMap, path: GaussianPath, x: Tensor, times: Tensor, *, generator: torch.Generator
+) -> Iterator[State]:
+    """A consistency model in several steps (Song et al. 2023, arXiv 2303.01469, algorithm 1). Notebook 20.
+
+    x, times and the errors are those of `walk`. With the exact flow map every state has the marginal of its time.
+    """
+    return walk(partial(renoised_step, flow_map, path, generator=generator), path, x, times)
+
+
+def generated_step(
+    draw: DrawX0, path: GaussianPath, x: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator
+) -> State:
+    """Draw x0, then x_s from q(x_s | x_t, x0) (Xiao et al. 2022, arXiv 2112.07804, section 3). Notebook 20.
+
+    x: (B, *D) at time t. t, s: (), s < t. The state's x0_hat is the draw. `ancestral_step` has the mean in its place.
+    """
+    check_xt(x, t)
+    x0 = draw(x, t, generator)
+    mean, variance = path.posterior(x, x0, t, s)
+    return State(s, mean + expand(variance.sqrt(), x) * noise_like(x, generator), x0)
+
+
+def generated(
+    draw: DrawX0, path: GaussianPath, x: Tensor, times: Tensor, *, generator: torch.Generator
+) -> Iterator[State]:
+    """Large random steps (Xiao et al. 2022, arXiv 2112.07804, section 3). Notebook 20.
+
+    x, times and the errors are those of `walk`. With exact draws of p(x0 | x_t) it is exact in any number of steps.
+    """
+    return walk(partial(generated_step, draw, path, generator=generator), path, x, times)
 
 
 def last(states: Iterable[State]) -> Tensor:

@@ -12,12 +12,14 @@ from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.conditioned import ConditionedUNet
 from minidiff.networks.dit import DiT, TransformerBlock, modulated, patchify, sine_positions, unpatchify
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
+from minidiff.networks.few_steps import Adversaries, StepCritic, StepGenerator
 from minidiff.networks.mlp import MLP
 from minidiff.networks.unet import ResidualBlock, UNet
 
 __all__ = [
     "MLP",
     "NO_LABEL",
+    "Adversaries",
     "Attention",
     "Autoencoder",
     "Classifier",
@@ -28,6 +30,8 @@ __all__ = [
     "NoisyClassifier",
     "ResidualBlock",
     "SelfAttention",
+    "StepCritic",
+    "StepGenerator",
     "TransformerBlock",
     "UNet",
     "attention_weights",
@@ -53,7 +57,12 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
 
 
 NETWORKS = {
-    network.__name__: network for network in (MLP, UNet, Autoencoder, Classifier, NoisyClassifier, DiT, ConditionedUNet)
+    network.__name__: network
+    for network in (
+        *(MLP, UNet, Classifier, NoisyClassifier),
+        *(Autoencoder, ConditionedUNet, DiT),
+        *(Adversaries, StepGenerator),
+    )
 }
 
 

@@ -30,7 +30,12 @@ SUBJECTS = (
     *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
     "mnist-autoencoder",
     *("balls", "mnist-coarse", "mnist-upsampler"),
+    *("mnist-4-steps", "mnist-1-step", "plane-gan"),
 )
+HELD = {  # by objective: what cannot draw on its own
+    **{"classify": "a classifier", "classify noisy": "a classifier", "autoencode": "an autoencoder"},
+    **{"films": "a model of films (notebook 21 draws with it)", "upsample": "an upsampler (notebook 21 draws with it)"},
+}
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do
     errno.EROFS: "choose a folder on a disk that can be written to",
@@ -262,14 +267,15 @@ def drawn(options: argparse.Namespace):
 
     from minidiff import samplers
     from minidiff.workshop.evaluation import sample
+    from minidiff.workshop.few_steps import FEW, own_steps, sample_few
     from minidiff.workshop.runs import load_run
     from minidiff.workshop.subjects import subject_of
     from minidiff.workshop.workers import Refused, local_device
 
     device = local_device(options.device)
     net, recipe = load_run(options.checkpoint)
-    if recipe.objective != "denoise":
-        held = "an autoencoder" if recipe.objective == "autoencode" else "a classifier"
+    if recipe.objective not in ("denoise", *FEW):
+        held = HELD.get(recipe.objective, f"a network of the objective {recipe.objective!r}")
         raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds {held}")
     if options.command == "evaluate":
         subject = subject_of(recipe)
@@ -278,7 +284,12 @@ def drawn(options: argparse.Namespace):
     sampler = {"ancestral": samplers.ancestral, "ddim": samplers.ddim, "2m": samplers.dpmpp_2m}[options.sampler]
     y, times = labels(options, recipe.classes), torch.linspace(1, 0, options.steps + 1)
     how = {"times": times, "sampler": sampler, "seed": options.seed}
-    x = sample(net.to(device), recipe.gaussian_path(), recipe.kind, recipe.shape, options.n, y, **how)
+    if recipe.objective in FEW:
+        options.steps, options.sampler = own_steps(recipe), "its own"
+        print(f"{recipe.subject} draws in steps of its own: {options.steps}", file=sys.stderr)
+        x = sample_few(net.to(device), recipe, options.n, y, seed=options.seed)
+    else:
+        x = sample(net.to(device), recipe.gaussian_path(), recipe.kind, recipe.shape, options.n, y, **how)
     if not bool(x.isfinite().all()):
         raise FloatingPointError(f"the network in {options.checkpoint} draws NaN or infinite values: train it again")
     return x, y, recipe

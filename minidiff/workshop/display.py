@@ -17,6 +17,7 @@ from minidiff.checkpoints import write_file
 from minidiff.samplers import ddim
 from minidiff.training import TrainStep
 from minidiff.workshop.evaluation import even_labels, sample
+from minidiff.workshop.few_steps import FEW, sample_few
 from minidiff.workshop.pace import Plan
 from minidiff.workshop.snapshots import Training
 from minidiff.workshop.subjects import Recipe
@@ -68,7 +69,7 @@ def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
 
     A classifier draws nothing.
     """
-    if recipe.objective != "denoise":
+    if recipe.objective not in ("denoise", *FEW):
         return
     from minidiff import plots  # here, since only the lead draws
 
@@ -76,7 +77,10 @@ def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
     n = POINTS_DRAWN if of_points else IMAGES_DRAWN
     y, times = even_labels(n, recipe.classes), torch.linspace(1, 0, STEPS_DRAWN + 1)
     how = {"times": times, "sampler": ddim, "seed": 0}
-    x = sample(training.ema.net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how)
+    if recipe.objective in FEW:
+        x = sample_few(training.ema.net, recipe, n, y, seed=0)
+    else:
+        x = sample(training.ema.net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how)
     figure, axes = plots.panels(titles=[f"{recipe.subject}, step {step}"])
     if of_points:
         plots.points(axes[0], x, colour=plots.LEARNED)

@@ -125,7 +125,7 @@ class Run(NamedTuple):
 
 def assembled(recipe: Recipe, plan: Plan, device: torch.device) -> Training:
     """A training before its first step."""
-    net = recipe.network().to(device)
+    net = recipe.beginning().to(device)
     optimizer = recipe.optimize(net)
     if recipe.falls:
         schedule = falling(optimizer, plan, recipe.warmup)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from minidiff import films, generator
 from minidiff.cascades import enlarged, halved, upsampled, upsampling_objective
+from minidiff.checkpoints import load_network
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
 from minidiff.data.pictures import PicturesUnfit, pictures
 from minidiff.data.video import balls
@@ -38,7 +39,7 @@ from minidiff.samplers import ancestral
 from minidiff.schedules import cosine
 from minidiff.targets import Target
 from minidiff.training import Batch, Objective, Weight, batches, denoising_objective, fresh_batches
-from minidiff.workshop import evaluation
+from minidiff.workshop import evaluation, few_steps
 from minidiff.workshop.reconstruction import autoencoder_result
 from minidiff.workshop.workers import Refused
 
@@ -98,6 +99,13 @@ class Recipe:
         """The network at its random start."""
         return initialised(lambda: build(self.architecture), generator(self.seed))
 
+    def beginning(self) -> nn.Module:
+        """The network before its first step: at its random start, or with the weights of the one it goes on from."""
+        net, before = self.network(), self.options.get("start")
+        if before is not None:
+            net.load_state_dict(load_network(before)[0].state_dict())
+        return net
+
     def gaussian_path(self) -> GaussianPath:
         return PATHS[self.path]()
 
@@ -111,6 +119,9 @@ class Recipe:
             shared = {"weight_decay": self.weight_decay, "betas": self.betas, "momentum": self.momentum}
             return digit_optimizer(net, self.learning_rate, self.other_rate, **shared)
         shared = {"weight_decay": self.weight_decay, "betas": self.betas}
+        if "critic_rate" in self.options:
+            both = few_steps.players(net, self.learning_rate, self.options["critic_rate"])
+            return torch.optim.AdamW(both, lr=self.learning_rate, **shared, fused=True)
         return torch.optim.AdamW(net.parameters(), lr=self.learning_rate, **shared, fused=True)
 
     def noise(self, *stream: int, device: torch.device) -> torch.Generator:
@@ -190,6 +201,8 @@ OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
     "autoencode": lambda recipe: autoencoder_objective(recipe.architecture["latent"], recipe.options["std"]),
     "films": lambda recipe: film_objective(recipe.gaussian_path(), recipe.kind, weight_of(recipe)),
     "upsample": lambda recipe: upsampling_objective(recipe.gaussian_path(), recipe.kind, weight_of(recipe)),
+    "progressive": few_steps.progressive,
+    "adversarial": few_steps.adversarial,
 }
 
 
@@ -272,6 +285,11 @@ def upsampler_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def student_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
+    """The same for a student, in its own steps."""
+    return few_steps.digit_result(net, recipe, RESULT_SAMPLES, mnist("test").x)
+
+
 def of_digits(recipe: Recipe, about: str, *, result: Callable[..., dict] | None = None) -> Subject:
     """A DDPM of MNIST."""
     return Subject(recipe, about, images=whole_mnist, views=two_views(whole_mnist), features=128, result=result)
@@ -336,6 +354,40 @@ AUTOENCODER = Recipe(
     weight_decay=1e-3,
     warmup=100,
     options={"std": 0.2},
+)
+FOUR_STEPS = replace(
+    LIVE,
+    subject="mnist-4-steps",
+    objective="progressive",
+    steps=600,
+    batch_size=64,
+    learning_rate=3e-3,
+    decay=0.98,
+    label_dropout=0.0,
+    falls=True,
+    warmup=20,
+    options={"teacher": "mnist-ddpm-labels", "start": "mnist-ddpm-labels", "steps": 4, "substeps": 4},
+)
+ONE_STEP = replace(
+    FOUR_STEPS,
+    subject="mnist-1-step",
+    steps=800,
+    options={"teacher": "mnist-4-steps", "start": "mnist-4-steps", "steps": 1, "substeps": 4},
+)
+PLANE_GAN = Recipe(
+    "plane-gan",
+    {"network": "Adversaries", "dimension": 2, "noise": 2, "width": 128, "layers": 3},
+    (2,),
+    3000,
+    256,
+    1e-3,
+    0.995,
+    objective="adversarial",
+    kind="x0",
+    betas=(0.5, 0.9),
+    warmup=100,
+    max_norm=10.0,
+    options={"steps": 4, "penalty": 0.01, "critic_rate": 2e-3},
 )
 SMALL_DIGITS = Recipe(
     "digits",
@@ -473,6 +525,14 @@ SUBJECTS: Mapping[str, Subject] = {
             views=two_views(whole_mnist),
             features=128,
             result=upsampler_result,
+        ),
+        of_digits(FOUR_STEPS, "a student of mnist-ddpm-labels, in 4 steps; 6 minutes", result=student_result),
+        of_digits(ONE_STEP, "a student of mnist-4-steps, in 1 step; 8 minutes", result=student_result),
+        Subject(
+            PLANE_GAN,
+            "a GAN of three Gaussians in the plane, in 4 steps; one minute",
+            points=few_steps.points,
+            result=lambda net, recipe: few_steps.plane_result(net, recipe, RESULT_SAMPLES),
         ),
     ]
 }

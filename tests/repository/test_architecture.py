@@ -40,7 +40,8 @@ ALPHABET = {
     *(f"minidiff.{name}" for name in ("plots", "checkpoints")),
 }
 FAMILIES = {
-    *(f"minidiff.{name}" for name in ("cascades", "digits", "films", "flows", "latents", "physics", "similarity")),
+    f"minidiff.{name}"
+    for name in (*("cascades", "digits", "distillation", "films", "flows", "latents", "physics", "similarity"),)
 }
 # Nothing else may draw, or ask those that do.
 DRAW = {"minidiff.plots", "minidiff.checks", "minidiff.workshop", "minidiff.__main__"}

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,9 @@ from minidiff.checkpoints import load_network, load_weights, save_weights
 from minidiff.data import digits, moons
 from minidiff.digits import digit_network, digit_training
 from minidiff.networks import MLP, initialised
+from minidiff.samplers import ddim
 from minidiff.workshop import commands, evaluation, subjects
+from minidiff.workshop.few_steps import FEW
 from minidiff.workshop.runs import load_run
 from minidiff.workshop.subjects import SUBJECTS, recipe_of, subject_of
 from minidiff.workshop.workers import Refused
@@ -23,9 +26,9 @@ from tests.workshop.conftest import noisy_images
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
 SHIPPED = (
     *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder"),
-    *("balls", "mnist-upsampler"),
+    *("balls", "mnist-upsampler", "mnist-4-steps", "mnist-1-step", "plane-gan"),
 )
-DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective == "denoise"]
+DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective in ("denoise", *FEW)]
 
 
 def train(folder, name, *more):
@@ -89,6 +92,9 @@ RESULTS["balls"] = {
     "samples",
     "sampling steps",
 }
+RESULTS |= dict.fromkeys(("mnist-4-steps", "mnist-1-step"), RESULTS["mnist-ddpm-labels"])
+RESULTS["plane-gan"] = {"energy distance, in floors", "sliced Wasserstein distance, in floors", "samples"}
+RESULTS["plane-gan"] |= {"sampling steps"}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -248,7 +254,6 @@ def test_a_number_that_cannot_be_measured_is_refused(name, n, words):
 
 
 def test_principal_components_are_scikit_learn_s(make_generator):
-    import numpy as np
     from sklearn.decomposition import PCA
 
     x = torch.randn(300, 1, 4, 4, generator=make_generator(0)) * torch.linspace(0.5, 2, 16).reshape(4, 4)
@@ -261,3 +266,34 @@ def test_a_recipe_of_points_is_the_mlp_of_notebook_07():
     """With its defaults, so that a card says what the notebook says."""
     made = replace(SUBJECTS["moons"].recipe, seed=5).network()
     assert same_weights(made, weights_of(initialised(MLP, generator(5))))
+
+
+# --- few steps -------------------------------------------------------------------------------------------------------
+
+
+def test_a_student_begins_with_its_teacher_s_weights_and_draws_in_its_own_steps(tmp_path, capsys):
+    """The recipe names teacher, start and steps; `--steps` and `--sampler` say nothing to what is no denoiser."""
+    recipe = SUBJECTS["mnist-4-steps"].recipe
+    assert same_weights(recipe.beginning(), weights_of(load_network("mnist-ddpm-labels")[0]))
+    assert not same_weights(recipe.network(), weights_of(recipe.beginning()))
+    drawn = []
+    for steps in ("3", "7"):
+        out = tmp_path / f"{steps}.npz"
+        wanted = ["--checkpoint", "mnist-4-steps", "--n", "2", "--steps", steps, "--sampler", "2m", "--out", str(out)]
+        assert commands.main(["sample", *wanted]) == 0
+        drawn.append(np.load(out)["x"])
+    assert capsys.readouterr().err.count("mnist-4-steps draws in steps of its own: 4") == 2
+    net, times = load_run("mnist-4-steps")[0], torch.linspace(1, 0, 5)
+    how = {"times": times, "sampler": ddim, "seed": 0}
+    y = torch.tensor([0, 1])
+    expected = evaluation.sample(net, recipe.gaussian_path(), "x0", recipe.shape, 2, y, **how)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], expected.numpy())
+
+
+def test_the_gan_s_players_have_rates_of_their_own():
+    recipe = SUBJECTS["plane-gan"].recipe
+    net = recipe.network()
+    generator_group, critic_group = recipe.optimize(net).param_groups
+    assert (generator_group["lr"], critic_group["lr"]) == (1e-3, 2e-3)
+    assert {id(p) for p in critic_group["params"]} == {id(p) for p in net.critic.parameters()}

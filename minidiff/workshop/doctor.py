@@ -34,7 +34,6 @@ __all__ = ["Fact", "Note", "Problem", "Report", "doctor", "examine", "show", "to
 ENOUGH_DISK = 500_000_000  # bytes: MNIST, checkpoints and runs take far less, a full disk breaks all of them
 PYTHONS = ((3, 11), (3, 14))
 SECONDS_TO_MEASURE = 1.0  # a precision is measured four times, or until then: some machines are slow in bfloat16
-CHECKPOINTS = ("mnist-classifier", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier-noisy")
 NAME_WIDTH = 13
 
 
@@ -295,10 +294,10 @@ def download_folder(folders: list[Path]) -> Path:
 
 def checkpoints() -> Iterator[Finding]:
     """The trained networks that come with the course: loaded, which checks their SHA-256."""
-    from minidiff.checkpoints import checkpoint_folder, load_network
+    from minidiff.checkpoints import SHIPPED, checkpoint_folder, load_network
 
     found = []
-    for name in CHECKPOINTS:
+    for name in SHIPPED:
         folder, state = None, "found"
         try:
             folder = checkpoint_folder(name)

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from minidiff import checkpoints as checkpoints_module
+from minidiff.checkpoints import SHIPPED
 from minidiff import digits
 from minidiff._shell import minidiff_command
 from minidiff.data import mnist_folders
@@ -105,7 +106,7 @@ def test_a_machine_without_mnist_is_healthy_and_stays_as_it_is(tmp_path):
     assert {name: importlib.metadata.version(name) for name in found["facts"]["packages"]} == found["facts"]["packages"]
     assert {"numpy", "torch", "scikit-learn", "requests", "filelock"} <= set(found["facts"]["packages"])
     assert found["facts"]["bfloat16"]["ratio"] > 0
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found"] * 4
+    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found"] * len(SHIPPED)
     if {each["state"] for each in found["facts"]["mnist"]} == {"not there"}:  # somebody's cache folder may hold it
         assert f"MNIST will be downloaded (12 MB) when first needed, to {tmp_path / 'data' / 'mnist'}" in found["notes"]
     assert list((tmp_path / "data").iterdir()) == [] and not (tmp_path / "cache" / "minidiff").exists()
@@ -223,14 +224,14 @@ def test_a_damaged_checkpoint(machine, checkpoint, capsys, file, in_git):
     assert problem["what"].count(str(checkpoint)) == 1
     again = f"git checkout {checkpoint}" if in_git else "copy it from the course again"
     assert problem["cure"].startswith(f"{again}, or make it anew: {doctor.python_here()} -m minidiff train ")
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["damaged", *["found"] * 3]
+    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["damaged", *["found"] * (len(SHIPPED) - 1)]
     assert found["facts"]["checkpoints"][0]["folder"] == str(checkpoint)
 
 
 def test_a_checkpoint_without_its_weights(checkpoint, capsys):
     (checkpoint / "weights.safetensors").unlink()
     found = only_problem(capsys, f"{checkpoint / 'weights.safetensors'} is missing", "--out runs/mnist-classifier")
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["missing", *["found"] * 3]
+    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["missing", *["found"] * (len(SHIPPED) - 1)]
 
 
 def test_a_checkpoint_that_is_nowhere(machine, capsys, monkeypatch):
@@ -242,8 +243,9 @@ def test_a_checkpoint_that_is_nowhere(machine, capsys, monkeypatch):
         "git checkout data/checkpoints/mnist-ddpm, or make it: "
         + minidiff_command("train", "mnist-ddpm", "--out", "data/checkpoints/mnist-ddpm"),
     )
-    assert [each["state"] for each in found["facts"]["checkpoints"]] == ["found", "missing", "found", "found"]
-    assert found["facts"]["checkpoints"][1]["folder"] is None
+    states = {each["name"]: each["state"] for each in found["facts"]["checkpoints"]}
+    assert states == {name: "missing" if name == "mnist-ddpm" else "found" for name in SHIPPED}
+    assert found["facts"]["checkpoints"][SHIPPED.index("mnist-ddpm")]["folder"] is None
 
 
 # --- disk, settings, Python ------------------------------------------------------------------------------------------

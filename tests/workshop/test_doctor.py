@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from minidiff import checkpoints as checkpoints_module
-from minidiff.checkpoints import SHIPPED
 from minidiff import digits
 from minidiff._shell import minidiff_command
+from minidiff.checkpoints import SHIPPED
 from minidiff.data import mnist_folders
 from minidiff.workshop import doctor
 from minidiff.workshop.doctor import Fact, Note, Problem, Report, examine, show, to_json

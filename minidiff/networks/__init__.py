@@ -7,21 +7,27 @@ import torch
 from torch import nn
 
 from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
+from minidiff.networks.captioned import CaptionMLP, CaptionUNet, CrossAttention
 from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
+from minidiff.networks.text_encoder import TextEncoder
 from minidiff.networks.unet import ResidualBlock, UNet
 
 __all__ = [
     "MLP",
     "NO_LABEL",
     "Attention",
+    "CaptionMLP",
+    "CaptionUNet",
     "Classifier",
+    "CrossAttention",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
     "NoisyClassifier",
     "ResidualBlock",
     "SelfAttention",
+    "TextEncoder",
     "UNet",
     "attention_weights",
     "build",
@@ -41,7 +47,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier)}
+NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier, CaptionUNet)}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

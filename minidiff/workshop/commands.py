@@ -28,6 +28,7 @@ __all__ = ["main"]
 SUBJECTS = (
     *("moons", "swissroll", "checkerboard", "digits", "mnist"),
     *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
+    *("captions", "captions-judge"),
 )
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do
@@ -266,7 +267,7 @@ def drawn(options: argparse.Namespace):
 
     device = local_device(options.device)
     net, recipe = load_run(options.checkpoint)
-    if recipe.objective != "denoise":
+    if not recipe.draws:
         raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds a classifier")
     if options.command == "evaluate":
         subject = subject_of(recipe)

@@ -6,6 +6,7 @@ thousand are drawn.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from minidiff import generator
 from minidiff.data import Images
+from minidiff.data.captions import captions_of, draw_scenes, tokenise
 from minidiff.denoisers import from_network
 from minidiff.digits import FEATURE_CHUNK, classifier_features, load_classifier
 from minidiff.measurement import Measurement
@@ -29,6 +31,7 @@ __all__ = [
     "accuracy_in_noise",
     "classifier_view",
     "even_labels",
+    "even_told",
     "image_distances",
     "point_distances",
     "principal_view",
@@ -46,6 +49,11 @@ View = Callable[[Tensor], Tensor]  # images -> features, (N, D)
 def even_labels(n: int, classes: int) -> Tensor | None:
     """0, 1, 2, ... in turn, (n,), for a network that knows labels; None for one that does not."""
     return torch.arange(n) % classes if classes else None
+
+
+def even_told(n: int, recipe: Any) -> Tensor | None:
+    """What n samples are told where nobody says it: labels in turn, captions as in the data, or nothing."""
+    return tokenise(captions_of(draw_scenes(n, generator(0, 54)))) if recipe.reads else even_labels(n, recipe.classes)
 
 
 def sample(

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minidiff import generator
+from minidiff.captioned import caption_objective
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
+from minidiff.data.captions import PICTURE, SLOT, WORDS, captioned_digits, slot_digits
 from minidiff.data.pictures import PicturesUnfit, pictures
 from minidiff.digits import (
     KIND,
@@ -83,6 +85,16 @@ class Recipe:
     def classes(self) -> int:
         """The labels that the network knows, 0 if none."""
         return self.architecture.get("classes", 0)
+
+    @property
+    def draws(self) -> bool:
+        """Whether samples can be drawn: a classifier draws nothing."""
+        return not self.objective.startswith("classify")
+
+    @property
+    def reads(self) -> bool:
+        """Whether the network is steered by a caption."""
+        return self.objective == "captions"
 
     def record(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -161,7 +173,7 @@ def training_batches(
     span = {"batch_size": recipe.batch_size, "steps": ENDLESS, "seed": recipe.seed, "start": start}
     if train_set is None:
         return (Batch(batch.x0.to(device)) for batch in fresh_batches(subject.points, **span))
-    return batches(train_set.x, train_set.y if recipe.classes else None, **span)
+    return batches(train_set.x, train_set.y if recipe.classes or recipe.reads else None, **span)
 
 
 # What a network learns by, and what it learns from
@@ -173,8 +185,14 @@ def denoising(recipe: Recipe) -> Objective:
     return denoising_objective(recipe.gaussian_path(), recipe.kind, weight=weight, label_dropout=recipe.label_dropout)
 
 
+def captioned(recipe: Recipe) -> Objective:
+    weight = partial(digit_weight, largest=recipe.largest_weight)
+    return caption_objective(recipe.gaussian_path(), recipe.kind, weight=weight, **recipe.options)
+
+
 OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
     "denoise": denoising,
+    "captions": captioned,
     "classify": lambda recipe: classification_objective(),
     "classify noisy": lambda recipe: noisy_classification_objective(recipe.gaussian_path()),
 }
@@ -204,6 +222,15 @@ def two_views(images: Callable[[str], Images]) -> Callable[[], dict[str, evaluat
 # `mnist` is looked up when it is called, so that a test may put something small in its place
 def whole_mnist(part: str) -> Images:
     return mnist(part)
+
+
+def captioned_pictures(part: str) -> Images:
+    return captioned_digits(part, {"train": 60_000, "test": 5000}[part])
+
+
+def one_view(images: Callable[[str], Images]) -> Callable[[], dict[str, evaluation.View]]:
+    """The directions in which the training images vary most."""
+    return lambda: {f"{evaluation.COMPONENTS} principal components": evaluation.principal_view(images("train").x)}
 
 
 U_NET = {"network": "UNet", "channels": 1, "widths": [64, 128], "blocks": 1, "patch": 2, "classes": 0}
@@ -293,6 +320,33 @@ SMALL_DIGITS = Recipe(
     **MUON,
 )
 
+def caption_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
+    """For a card: how often pictures obey their captions, beside real pictures."""
+    return {}
+
+
+CAPTIONS = Recipe(
+    "captions",
+    {"network": "CaptionUNet", "vocabulary": len(WORDS), "widths": [48, 96], "side": list(PICTURE[1:])},
+    PICTURE,
+    14_000,
+    64,
+    1e-2,
+    0.998,
+    objective="captions",
+    warmup=100,
+    options={"dropout": 0.1, "power": 0.6},
+    **MUON,
+)
+CAPTIONS_JUDGE = replace(
+    CLASSIFIER,
+    subject="captions-judge",
+    architecture={"network": "Classifier", "classes": 11},
+    shape=(1, SLOT, SLOT),
+    steps=2500,
+    warmup=125,
+)
+
 SUBJECTS: Mapping[str, Subject] = {
     subject.recipe.subject: subject
     for subject in [
@@ -332,6 +386,19 @@ SUBJECTS: Mapping[str, Subject] = {
             "the course's classifier of noisy digits; five minutes",
             images=whole_mnist,
             result=lambda net, recipe: evaluation.accuracy_in_noise(net, recipe.gaussian_path(), mnist("test")),
+        ),
+        Subject(
+            CAPTIONS,
+            "digits as a caption asks for them; an hour",
+            images=captioned_pictures,
+            views=one_view(captioned_pictures),
+            result=caption_result,
+        ),
+        Subject(
+            CAPTIONS_JUDGE,
+            "who says which digit stands in a place; four minutes",
+            images=slot_digits,
+            result=lambda net, recipe: evaluation.accuracy(net, slot_digits("test")),
         ),
     ]
 }

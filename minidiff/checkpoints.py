@@ -36,7 +36,14 @@ __all__ = [
     "write_file",
 ]
 
-SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "captions", "captions-judge")
+SHIPPED = (
+    "mnist-classifier",
+    "mnist-classifier-noisy",
+    "mnist-ddpm",
+    "mnist-ddpm-labels",
+    "captions",
+    "captions-judge",
+)
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 NEW_CARD = ".card-new.json"  # whole, but not yet in place
 

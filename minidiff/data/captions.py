@@ -73,7 +73,6 @@ PICTURE = (1, SLOT, 2 * SLOT)
 EMPTY = 10  # what a judge calls a place without a digit
 
 SHEAR, SHEAR_SPREAD = 0.5, 0.05  # of a slanted digit; an upright one has 0
-FEWEST_DIGITS = 400
 
 
 class NoCaption(ValueError):
@@ -223,6 +222,8 @@ def parse(caption: str) -> Scenes:
     """
     tokenise(caption, length=len(words_of(caption)) + 1)
     words = words_of(caption)
+    if not words:
+        raise NoCaption(f"{caption!r} says nothing: a caption is a line such as 'a thin three left of a slanted seven'")
     for turned, side in enumerate(("left", "right")):
         if side in words:
             at = words.index(side)
@@ -332,7 +333,9 @@ def glyphs(split: Literal["train", "test"] = "train", per_digit: int = 400, *, s
         chosen.append(rows[width[rows] <= width[rows].median()][:per_digit])
     n = min(map(len, chosen))
     if n < per_digit:
-        raise ValueError(f"per_digit must be at most {n}, the half of the rarest digit of {split!r}, but is {per_digit}")
+        raise ValueError(
+            f"per_digit must be at most {n}, the half of the rarest digit of {split!r}, but is {per_digit}"
+        )
     x, source = images.x[torch.cat(chosen)], make_generator(seed, 50)
     styles = [
         styled(x, slanted=slanted, thick=thick, generator=source).unflatten(0, (10, n))
@@ -374,23 +377,27 @@ def place_digits(scenes: Scenes, pool: Glyphs, generator: torch.Generator) -> Te
 
 # The two data sets that are trained on
 
+PER_DIGIT, PICTURES = {"train": 1500, "test": 400}, {"train": 60_000, "test": 5000}
 
-def captioned_digits(split: Literal["train", "test"] = "train", n: int = 60_000, per_digit: int | None = None) -> Images:
-    """n pictures, x (n, 1, 16, 32), and the tokens of their captions, y (n, 9), without what is held out."""
-    per_digit = per_digit or {"train": 1500, "test": FEWEST_DIGITS}[split]
-    scenes = draw_scenes(n, make_generator(0, 51, int(split == "test")), without=held_out)
-    pictures = place_digits(scenes, glyphs(split, per_digit), make_generator(0, 52, int(split == "test")))
+
+def captioned_digits(split: Literal["train", "test"] = "train") -> Images:
+    """Pictures, x (n, 1, 16, 32), and the tokens of their captions, y (n, 9), without what is held out.
+
+    60,000 to train on and 5,000 to test. Raises MnistUnavailable.
+    """
+    part = int(split == "test")
+    scenes = draw_scenes(PICTURES[split], make_generator(0, 51, part), without=held_out)
+    pictures = place_digits(scenes, glyphs(split, PER_DIGIT[split]), make_generator(0, 52, part))
     return Images(pictures, tokenise(captions_of(scenes)))
 
 
-def slot_digits(split: Literal["train", "test"] = "train", per_digit: int | None = None) -> Images:
-    """Single places, x (n, 1, 16, 16), with what stands there, y (n,): 0 to 9, or EMPTY. A little noise is added.
+def slot_digits(split: Literal["train", "test"] = "train") -> Images:
+    """Single places, x (n, 1, 16, 16), and what stands there, y (n,): 0 to 9, or EMPTY. A little noise is added.
 
-    A judge of places learns from them: samples are never quite clean.
+    A judge of places learns from them: samples are never quite clean. Raises MnistUnavailable.
     """
-    per_digit = per_digit or {"train": 1500, "test": FEWEST_DIGITS}[split]
-    x = glyphs(split, per_digit).x  # (2, 2, 10, n, 1, 16, 16)
+    x = glyphs(split, PER_DIGIT[split]).x  # (2, 2, 10, n, 1, 16, 16)
     y = torch.arange(10)[None, None, :, None].expand(x.shape[:4]).flatten()
-    blank = torch.full((4 * per_digit, *x.shape[4:]), -1.0)
+    blank = torch.full((4 * x.shape[3], *x.shape[4:]), -1.0)
     x, y = torch.cat([x.flatten(0, 3), blank]), torch.cat([y, torch.full((len(blank),), EMPTY)])
     return Images(x + 0.05 * torch.randn(x.shape, generator=make_generator(0, 53)), y)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from minidiff import generator
 from minidiff.data import Images
 from minidiff.data.captions import captions_of, draw_scenes, tokenise
-from minidiff.denoisers import from_network
+from minidiff.denoisers import from_network, guided
 from minidiff.digits import FEATURE_CHUNK, classifier_features, load_classifier
 from minidiff.measurement import Measurement
 from minidiff.metrics import energy_distance, frechet_distance, sliced_wasserstein
@@ -67,10 +67,13 @@ def sample(
     times: Tensor,
     sampler: Callable[..., Iterator[State]],
     seed: int,
+    w: float = 1.0,
+    nothing: Tensor | None = None,
 ) -> Tensor:
     """Draw n samples, (n, *shape), in the units of the data, on the CPU. sampler: `ancestral`, `ddim` or `dpmpp_2m`.
 
-    y: the label of each, (n,), for a network that knows labels. kind: what the network predicts.
+    y: what each is told, (n, ...), for a network that knows labels or reads captions. kind: what the network predicts.
+    w: the weight of guidance against `nothing`, (1, ...), what a sample is told that is told nothing.
     """
     device, parts = next(net.parameters()).device, []
     at_once = POINTS_AT_ONCE if len(shape) == 1 else IMAGES_AT_ONCE
@@ -79,6 +82,9 @@ def sample(
             rows = range(begin, min(begin + at_once, n))
             sources = [generator(seed, 3, i, device=device) for i in rows]
             denoise = from_network(net, path, kind, None if y is None else y[rows.start : rows.stop].to(device))
+            if w != 1:
+                silent = nothing.expand(len(rows), *nothing.shape[1:]).to(device)
+                denoise = guided(denoise, from_network(net, path, kind, silent), w)
             start = torch.cat([path.prior((1, *shape), source) for source in sources])
             parts.append(last(sampler(denoise, path, start, times, generator=sources)).cpu())
             bar.update(len(rows))

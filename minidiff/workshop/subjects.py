@@ -15,9 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minidiff import generator
-from minidiff.captioned import caption_objective
+from minidiff.captioned import caption_objective, load_caption_judge, look, obeyed
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
-from minidiff.data.captions import PICTURE, SLOT, WORDS, captioned_digits, slot_digits
+from minidiff.data.captions import (
+    PICTURE,
+    SLOT,
+    WORDS,
+    captioned_digits,
+    captions_of,
+    draw_scenes,
+    glyphs,
+    held_out,
+    place_digits,
+    slot_digits,
+    tokenise,
+)
 from minidiff.data.pictures import PicturesUnfit, pictures
 from minidiff.digits import (
     KIND,
@@ -225,7 +237,11 @@ def whole_mnist(part: str) -> Images:
 
 
 def captioned_pictures(part: str) -> Images:
-    return captioned_digits(part, {"train": 60_000, "test": 5000}[part])
+    return captioned_digits(part)
+
+
+def slots(part: str) -> Images:
+    return slot_digits(part)
 
 
 def one_view(images: Callable[[str], Images]) -> Callable[[], dict[str, evaluation.View]]:
@@ -320,9 +336,22 @@ SMALL_DIGITS = Recipe(
     **MUON,
 )
 
+
 def caption_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
-    """For a card: how often pictures obey their captions, beside real pictures."""
-    return {}
+    """For a card: how often pictures obey their captions, and how often real pictures seem to, which is the ceiling."""
+    judge, n = load_caption_judge(), RESULT_SAMPLES // 2
+    scenes = draw_scenes(n, generator(0, 55), without=held_out)
+    real = place_digits(scenes, glyphs("test"), generator(0, 56))
+    y, how = tokenise(captions_of(scenes)), {"times": torch.linspace(1, 0, RESULT_STEPS + 1), "sampler": ancestral}
+    drawn = evaluation.sample(net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how, seed=0)
+    shares = {"drawn": obeyed(look(judge, drawn), scenes), "real": obeyed(look(judge, real), scenes)}
+    return {
+        **{
+            f"{name} pictures, {what}": value for name, share in shares.items() for what, value in share.means().items()
+        },
+        "samples": n,
+        "sampling steps": RESULT_STEPS,
+    }
 
 
 CAPTIONS = Recipe(
@@ -397,7 +426,7 @@ SUBJECTS: Mapping[str, Subject] = {
         Subject(
             CAPTIONS_JUDGE,
             "who says which digit stands in a place; four minutes",
-            images=slot_digits,
+            images=slots,
             result=lambda net, recipe: evaluation.accuracy(net, slot_digits("test")),
         ),
     ]

@@ -22,6 +22,7 @@ metrics      distances between two sets of samples, each with its floor
 plots        every figure of the course
 checkpoints  weights on disk, with a card that says what they are
 flows        pairs of noise and data, and what the flow between them costs (notebook 16)
+captioned    models that a caption steers, and whether their pictures obey (notebook 19)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

@@ -21,8 +21,15 @@ from tests.processes import card_of, steps_of
 from tests.workshop.conftest import noisy_images
 
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
-SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
-DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective == "denoise"]
+SHIPPED = (
+    "mnist-classifier",
+    "mnist-classifier-noisy",
+    "mnist-ddpm",
+    "mnist-ddpm-labels",
+    "captions",
+    "captions-judge",
+)
+DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.draws]
 
 
 def train(folder, name, *more):
@@ -63,7 +70,7 @@ def test_every_subject_that_draws_is_drawn_and_measured(name, small_world, tmp_p
     assert (tmp_path / "run" / "samples-000003.png").exists()
     assert commands.main(["evaluate", *wanted, "--n", "150", "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
-    assert measured["data"] == name and len(measured["distances"]) == 2
+    assert measured["data"] == name and len(measured["distances"]) == (1 if name == "captions" else 2)
     assert all(each["samples"] == 150 and each["floor"] > 0 for each in measured["distances"].values())
 
 
@@ -71,6 +78,12 @@ RESULTS = {
     "mnist-classifier": {"test accuracy"},
     "mnist-classifier-noisy": {f"test accuracy at t = {t}" for t in (0.1, 0.5, 0.8)},
     "mnist-ddpm": {"Frechet distance on the classifier's features", "its floor", "samples", "sampling steps"},
+}
+RESULTS["captions-judge"] = {"test accuracy"}
+RESULTS["captions"] = {"samples", "sampling steps"} | {
+    f"{kind} pictures, {what}"
+    for kind in ("drawn", "real")
+    for what in ("digits", "places", "adjectives", "everything")
 }
 RESULTS["mnist-ddpm-labels"] = {*RESULTS["mnist-ddpm"], "recognised as their class"}
 

@@ -203,7 +203,8 @@ def test_the_words_are_read_on_every_level(told, make_generator):
 
 
 def test_a_caption_network_is_built_from_a_card_and_refuses_what_it_cannot_read(told, make_generator):
-    net = build({"network": "CaptionUNet", "vocabulary": 29, "widths": [16, 32], "side": [16, 32], "words": 32})
+    card = {"network": "CaptionUNet", "vocabulary": 29, "widths": [16, 32], "side": [16, 32], "words": 32}
+    net = initialised(lambda: build(card), make_generator(0))
     y, x = told
     assert torch.equal(net(x, torch.zeros(8), y), torch.zeros_like(x))  # it starts at 0
     with pytest.raises(ValueError, match=r"tokens must be an int64 tensor of shape \(B, L\)"):
@@ -211,7 +212,7 @@ def test_a_caption_network_is_built_from_a_card_and_refuses_what_it_cannot_read(
     with pytest.raises(ValueError, match="tokens must be at most 16 a caption"):
         net(x, torch.zeros(8), null_caption(8, 17))
     with pytest.raises(ValueError, match="side must be two multiples of 4"):
-        CaptionUNet(29, side=(16, 30))
+        initialised(lambda: CaptionUNet(29, side=(16, 30)), make_generator(0))
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def cross_attention(q, k, v, mask):
             "mask inverted",
             with_scores(hidden=lambda mask: mask),
             "Your positions look at the padding and at no word: the mask is True where there is a word. PyTorch itself "
-            "has both conventions: True means hidden for nn.MultiheadAttention, and seen for "
+            "has both conventions: True means hidden for MultiheadAttention, and seen for "
             "scaled_dot_product_attention.",
             "rasbt/LLMs-from-scratch#1061",
         ),
@@ -224,6 +224,7 @@ def drop_captions_view(out, y, p):
     return {
         "the fraction of captions that say nothing, <start> alone": lost.mean(dim=1),
         "the fraction that is as it was": kept.mean(dim=1),
+        "the square of the first fraction's distance to p": (lost.mean(dim=1) - p) ** 2,
         "the fraction of first tokens that are <start>": (out[:, :, 0] == START).double().mean(dim=1),
         "the fraction of neighbours that both say nothing": (lost[:, 1:] * lost[:, :-1]).mean(dim=1),
         "the mean token": out.flatten(1).mean(dim=1),

@@ -66,6 +66,7 @@ PAD, START = 0, 1  # tokens: what fills up a caption that is short, and what eve
 TOKENS = {word: token for token, word in enumerate(WORDS)}
 LENGTH = 9  # <start>, two digits with two adjectives each, and "left of"
 
+DIGITS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 ONE, PAIR, TWO = 0, 1, 2  # kinds of captions
 SHARES = (ONE, PAIR, PAIR, TWO)  # of the kinds
 SLOT = 16  # pixels on a side of a place
@@ -107,7 +108,7 @@ def draw_scenes(
     n: int,
     generator: torch.Generator,
     *,
-    digits: Sequence[int] = range(10),
+    digits: Sequence[int] = DIGITS,
     turned: bool = True,
     without: Callable[[Scenes], Tensor] | None = None,
 ) -> Scenes:

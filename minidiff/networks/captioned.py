@@ -12,7 +12,7 @@ from minidiff._tensors import check_network_input, check_whole
 from minidiff.networks.attention import Attention
 from minidiff.networks.embeddings import NoiseLevelEmbedding
 from minidiff.networks.normalisation import group_norm, zero_init
-from minidiff.networks.text_encoder import STARTING_SPREAD, TextEncoder
+from minidiff.networks.text_encoder import TextEncoder, spread
 from minidiff.networks.unet import UNet
 
 __all__ = ["CaptionMLP", "CaptionUNet", "CrossAttention"]
@@ -28,7 +28,7 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, context_width: int, side: tuple[int, int], heads: int = 4):
         super().__init__()
         self.norm = group_norm(width)
-        self.places = nn.Parameter(STARTING_SPREAD * torch.randn(side[0] * side[1], width))
+        self.places = spread(side[0] * side[1], width)
         self.attention = Attention(width, heads, context_width=context_width)
         zero_init(self.attention.out)
 

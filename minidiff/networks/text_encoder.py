@@ -12,10 +12,15 @@ from torch import Tensor, nn
 from minidiff._tensors import check_whole, describe
 from minidiff.networks.attention import Attention
 
-__all__ = ["TextEncoder", "TextLayer"]
+__all__ = ["TextEncoder", "TextLayer", "spread"]
 
 PADDING = 0  # the token that fills up short captions, in every vocabulary
 STARTING_SPREAD = 0.3  # of words and positions
+
+
+def spread(n: int, width: int) -> nn.Parameter:
+    """n vectors to begin with, (n, width), normal with a small standard deviation."""
+    return nn.Parameter(STARTING_SPREAD * nn.Embedding(n, width).weight.detach())
 
 
 class TextLayer(nn.Module):
@@ -56,8 +61,8 @@ class TextEncoder(nn.Module):
         check_whole("layers", layers, 0)
         self.masked = masked
         self.words = nn.Embedding(vocabulary, width)
-        nn.init.normal_(self.words.weight, std=STARTING_SPREAD)
-        self.places = nn.Parameter(STARTING_SPREAD * torch.randn(longest, width)) if order else None
+        self.words.weight = spread(vocabulary, width)
+        self.places = spread(longest, width) if order else None
         self.longest = longest
         self.layers = nn.ModuleList(TextLayer(width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

@@ -27,6 +27,7 @@ similarity   denoisers that compare patches: within a noisy picture, within a wi
 cascades     spectra, pictures from coarse to fine, noise between the stages (notebook 21)
 films        models of films, which go on from given frames (notebook 21)
 distillation  students that do in one step what a sampler does in fifty (notebook 20)
+captioned    models that a caption steers, and whether their pictures obey (notebook 19)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

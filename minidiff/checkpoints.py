@@ -38,7 +38,7 @@ __all__ = [
 
 SHIPPED = (
     *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder"),
-    *("balls", "mnist-upsampler", "mnist-4-steps", "mnist-1-step", "plane-gan"),
+    *("captions", "captions-judge", "mnist-4-steps", "mnist-1-step", "plane-gan", "balls", "mnist-upsampler"),
 )
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 NEW_CARD = ".card-new.json"  # whole, but not yet in place

@@ -19,7 +19,7 @@ from minidiff.checkpoints import load_network
 from minidiff.denoisers import Denoiser, from_network, guided
 from minidiff.measurement import Measurement
 from minidiff.metrics import frechet_distance
-from minidiff.networks import Classifier, NoisyClassifier, ResidualBlock, SelfAttention, UNet, initialised
+from minidiff.networks import Attention, Classifier, NoisyClassifier, ResidualBlock, SelfAttention, UNet, initialised
 from minidiff.optimizers import Muon
 from minidiff.paths import GaussianPath
 from minidiff.samplers import State, ancestral, last
@@ -159,6 +159,8 @@ def digit_optimizer(
             hidden += [block.conv_in.weight, block.conv_out.weight]
         elif isinstance(block, SelfAttention):
             hidden += [block.qkv.weight, block.out.weight]
+        elif isinstance(block, Attention):
+            hidden += [block.query.weight, block.key_value.weight, block.out.weight]
     in_hidden = {id(weight) for weight in hidden}
     rest = [weight for weight in net.parameters() if id(weight) not in in_hidden]
     shared = {"weight_decay": weight_decay, "betas": betas, "momentum": momentum}

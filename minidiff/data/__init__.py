@@ -5,6 +5,7 @@ Points are `(n, 2)`, images `(N, C, H, W)` in [-1, 1], both float32.
     points     distributions in the plane, scaled by the moments of the population
     images     the record that holds images and labels; the 8x8 digits
     mnist      MNIST, from the disk or downloaded
+    captions   a world of captions, and the pictures that they describe
     pictures   a folder of pictures, cut to squares of one size, in a part to train on and one to test on
     video      films of a ball that bounces, and the measures of its physics
     downloads  files from the network: whole and checked, or one plain line that says why not

@@ -8,12 +8,14 @@ from torch import nn
 
 from minidiff.networks.attention import Attention, SelfAttention, attention_weights, multi_head_attention
 from minidiff.networks.autoencoder import Autoencoder
+from minidiff.networks.captioned import CaptionMLP, CaptionUNet, CrossAttention
 from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.conditioned import ConditionedUNet
 from minidiff.networks.dit import DiT, TransformerBlock, modulated, patchify, sine_positions, unpatchify
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.few_steps import Adversaries, StepCritic, StepGenerator
 from minidiff.networks.mlp import MLP
+from minidiff.networks.text_encoder import TextEncoder
 from minidiff.networks.unet import ResidualBlock, UNet
 
 __all__ = [
@@ -22,8 +24,11 @@ __all__ = [
     "Adversaries",
     "Attention",
     "Autoencoder",
+    "CaptionMLP",
+    "CaptionUNet",
     "Classifier",
     "ConditionedUNet",
+    "CrossAttention",
     "DiT",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
@@ -32,6 +37,7 @@ __all__ = [
     "SelfAttention",
     "StepCritic",
     "StepGenerator",
+    "TextEncoder",
     "TransformerBlock",
     "UNet",
     "attention_weights",
@@ -60,7 +66,7 @@ NETWORKS = {
     network.__name__: network
     for network in (
         *(MLP, UNet, Classifier, NoisyClassifier),
-        *(Autoencoder, ConditionedUNet, DiT),
+        *(Autoencoder, CaptionUNet, ConditionedUNet, DiT),
         *(Adversaries, StepGenerator),
     )
 }

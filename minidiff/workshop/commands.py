@@ -31,6 +31,7 @@ SUBJECTS = (
     "mnist-autoencoder",
     *("balls", "mnist-coarse", "mnist-upsampler"),
     *("mnist-4-steps", "mnist-1-step", "plane-gan"),
+    *("captions", "captions-judge"),
 )
 HELD = {  # by objective: what cannot draw on its own
     **{"classify": "a classifier", "classify noisy": "a classifier", "autoencode": "an autoencoder"},
@@ -147,7 +148,13 @@ def parser() -> argparse.ArgumentParser:
                 required=True,
                 help="a .npz file: x, (N, *D), and labels y; or a .png",
             )
-            command.add_argument("--label", type=from_zero, help="draw only this digit (default: all in turn)")
+            told = command.add_mutually_exclusive_group()
+            told.add_argument("--label", type=from_zero, help="draw only this digit (default: all in turn)")
+            about = "draw what this says, such as 'two slanted sevens' or 'a thin three left of a slanted seven'"
+            told.add_argument("--prompt", help=f"{about}; for --checkpoint captions, which also takes --guidance")
+            command.add_argument(
+                "--guidance", type=positive, help="weight of guidance by the captions (default: 1, none)"
+            )
         else:
             command.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     command = commands.add_parser("progress", help="which exercises are right, and which are left?")
@@ -266,6 +273,7 @@ def drawn(options: argparse.Namespace):
     import torch
 
     from minidiff import samplers
+    from minidiff.data.captions import null_caption
     from minidiff.workshop.evaluation import sample
     from minidiff.workshop.few_steps import FEW, own_steps, sample_few
     from minidiff.workshop.runs import load_run
@@ -274,7 +282,7 @@ def drawn(options: argparse.Namespace):
 
     device = local_device(options.device)
     net, recipe = load_run(options.checkpoint)
-    if recipe.objective not in ("denoise", *FEW):
+    if not recipe.draws:
         held = HELD.get(recipe.objective, f"a network of the objective {recipe.objective!r}")
         raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds {held}")
     if options.command == "evaluate":
@@ -282,8 +290,12 @@ def drawn(options: argparse.Namespace):
         options.n = options.n or subject.samples
         subject.check_samples(options.n)
     sampler = {"ancestral": samplers.ancestral, "ddim": samplers.ddim, "2m": samplers.dpmpp_2m}[options.sampler]
-    y, times = labels(options, recipe.classes), torch.linspace(1, 0, options.steps + 1)
+    y, times = told(options, recipe), torch.linspace(1, 0, options.steps + 1)
     how = {"times": times, "sampler": sampler, "seed": options.seed}
+    if (w := getattr(options, "guidance", None)) is not None:
+        if not recipe.reads:
+            raise Refused(f"--guidance must be left out: {options.checkpoint} reads no captions")
+        how |= {"w": w, "nothing": null_caption(1, y.shape[1])}
     if recipe.objective in FEW:
         options.steps, options.sampler = own_steps(recipe), "its own"
         print(f"{recipe.subject} draws in steps of its own: {options.steps}", file=sys.stderr)
@@ -295,16 +307,24 @@ def drawn(options: argparse.Namespace):
     return x, y, recipe
 
 
-def labels(options: argparse.Namespace, classes: int):
-    """The labels to draw: the one asked for, else all that the network knows in turn; None if it knows none."""
+def told(options: argparse.Namespace, recipe):
+    """What each sample is told: the label or prompt asked for, else labels in turn or many captions, or nothing."""
     import torch
 
-    from minidiff.workshop.evaluation import even_labels
+    from minidiff.data.captions import NoCaption, captions_of, parse, tokenise
+    from minidiff.workshop.evaluation import even_told
     from minidiff.workshop.workers import Refused
 
-    wanted = getattr(options, "label", None)
+    prompt, wanted, classes = getattr(options, "prompt", None), getattr(options, "label", None), recipe.classes
+    if prompt is not None:
+        if not recipe.reads:
+            raise Refused(f"--prompt must be left out: {options.checkpoint} reads no captions, but captions does")
+        try:
+            return tokenise(captions_of(parse(prompt))).repeat(options.n, 1)
+        except NoCaption as error:
+            raise Refused(f"--prompt {error}") from error
     if wanted is None:
-        return even_labels(options.n, classes)
+        return even_told(options.n, recipe)
     if wanted >= classes:
         known = f"the labels 0 to {classes - 1}" if classes else "no labels"
         raise Refused(f"--label must be one that the network knows, but is {wanted}, and it knows {known}")

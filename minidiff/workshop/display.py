@@ -16,7 +16,7 @@ from tqdm import tqdm
 from minidiff.checkpoints import write_file
 from minidiff.samplers import ddim
 from minidiff.training import TrainStep
-from minidiff.workshop.evaluation import even_labels, sample
+from minidiff.workshop.evaluation import even_told, sample
 from minidiff.workshop.few_steps import FEW, sample_few
 from minidiff.workshop.pace import Plan
 from minidiff.workshop.snapshots import Training
@@ -69,13 +69,13 @@ def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
 
     A classifier draws nothing.
     """
-    if recipe.objective not in ("denoise", *FEW):
+    if not recipe.draws:
         return
     from minidiff import plots  # here, since only the lead draws
 
     of_points = len(recipe.shape) == 1
     n = POINTS_DRAWN if of_points else IMAGES_DRAWN
-    y, times = even_labels(n, recipe.classes), torch.linspace(1, 0, STEPS_DRAWN + 1)
+    y, times = even_told(n, recipe), torch.linspace(1, 0, STEPS_DRAWN + 1)
     how = {"times": times, "sampler": ddim, "seed": 0}
     if recipe.objective in FEW:
         x = sample_few(training.ema.net, recipe, n, y, seed=0)

@@ -6,6 +6,7 @@ thousand are drawn.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from tqdm import tqdm
 
 from minidiff import generator
 from minidiff.data import Images
-from minidiff.denoisers import from_network
+from minidiff.data.captions import captions_of, draw_scenes, tokenise
+from minidiff.denoisers import from_network, guided
 from minidiff.digits import FEATURE_CHUNK, classifier_features, load_classifier
 from minidiff.measurement import Measurement
 from minidiff.metrics import energy_distance, frechet_distance, sliced_wasserstein
@@ -29,6 +31,7 @@ __all__ = [
     "accuracy_in_noise",
     "classifier_view",
     "even_labels",
+    "even_told",
     "image_distances",
     "point_distances",
     "principal_view",
@@ -48,6 +51,11 @@ def even_labels(n: int, classes: int) -> Tensor | None:
     return torch.arange(n) % classes if classes else None
 
 
+def even_told(n: int, recipe: Any) -> Tensor | None:
+    """What n samples are told where nobody says it: labels in turn, captions as in the data, or nothing."""
+    return tokenise(captions_of(draw_scenes(n, generator(0, 54)))) if recipe.reads else even_labels(n, recipe.classes)
+
+
 def sample(
     net: nn.Module,
     path: GaussianPath,
@@ -59,10 +67,13 @@ def sample(
     times: Tensor,
     sampler: Callable[..., Iterator[State]],
     seed: int,
+    w: float = 1.0,
+    nothing: Tensor | None = None,
 ) -> Tensor:
     """Draw n samples, (n, *shape), in the units of the data, on the CPU. sampler: `ancestral`, `ddim` or `dpmpp_2m`.
 
-    y: the label of each, (n,), for a network that knows labels. kind: what the network predicts.
+    y: what each is told, (n, ...), for a network that knows labels or reads captions. kind: what the network predicts.
+    w: the weight of guidance against `nothing`, (1, ...), what a sample is told that is told nothing.
     """
     device, parts = next(net.parameters()).device, []
     at_once = POINTS_AT_ONCE if len(shape) == 1 else IMAGES_AT_ONCE
@@ -71,6 +82,9 @@ def sample(
             rows = range(begin, min(begin + at_once, n))
             sources = [generator(seed, 3, i, device=device) for i in rows]
             denoise = from_network(net, path, kind, None if y is None else y[rows.start : rows.stop].to(device))
+            if w != 1:
+                silent = nothing.expand(len(rows), *nothing.shape[1:]).to(device)
+                denoise = guided(denoise, from_network(net, path, kind, silent), w)
             start = torch.cat([path.prior((1, *shape), source) for source in sources])
             parts.append(last(sampler(denoise, path, start, times, generator=sources)).cpu())
             bar.update(len(rows))

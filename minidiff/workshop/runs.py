@@ -324,7 +324,8 @@ def check_batch(recipe: Recipe, count: int) -> None:
 
 def faster_precision(recipe: Recipe, train_set: Images, device: torch.device) -> str:
     """Measure in which precision the network learns faster."""
-    few = Batch(train_set.x[:MEASURED_IMAGES], train_set.y[:MEASURED_IMAGES] if recipe.classes else None)
+    told = train_set.y[:MEASURED_IMAGES] if recipe.classes or recipe.reads else None
+    few = Batch(train_set.x[:MEASURED_IMAGES], told)
     loss = recipe.loss()
     dtype = faster_dtype(recipe.network().to(device), few.x0, lambda net, _, source: loss(net, few, source))
     return str(dtype).removeprefix("torch.")

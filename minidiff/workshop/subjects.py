@@ -15,9 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minidiff import films, generator
+from minidiff.captioned import caption_objective, load_caption_judge, look, obeyed
 from minidiff.cascades import enlarged, halved, upsampled, upsampling_objective
 from minidiff.checkpoints import load_network
 from minidiff.data import Images, checkerboard, digits, mnist, moons, swiss_roll
+from minidiff.data.captions import (
+    PICTURE,
+    SLOT,
+    WORDS,
+    captioned_digits,
+    captions_of,
+    draw_scenes,
+    glyphs,
+    held_out,
+    place_digits,
+    slot_digits,
+    tokenise,
+)
 from minidiff.data.pictures import PicturesUnfit, pictures
 from minidiff.data.video import balls
 from minidiff.digits import (
@@ -89,6 +103,16 @@ class Recipe:
     def classes(self) -> int:
         """The labels that the network knows, 0 if none."""
         return self.architecture.get("classes", 0)
+
+    @property
+    def draws(self) -> bool:
+        """Whether samples can be drawn from noise, a label or a caption alone."""
+        return self.objective in ("denoise", "captions", *few_steps.FEW)
+
+    @property
+    def reads(self) -> bool:
+        """Whether the network is steered by a caption."""
+        return self.objective == "captions"
 
     def record(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -178,7 +202,7 @@ def training_batches(
     span = {"batch_size": recipe.batch_size, "steps": ENDLESS, "seed": recipe.seed, "start": start}
     if train_set is None:
         return (Batch(batch.x0.to(device)) for batch in fresh_batches(subject.points, **span))
-    return batches(train_set.x, train_set.y if recipe.classes else None, **span)
+    return batches(train_set.x, train_set.y if recipe.classes or recipe.reads else None, **span)
 
 
 # What a network learns by, and what it learns from
@@ -194,8 +218,14 @@ def denoising(recipe: Recipe) -> Objective:
     return denoising_objective(recipe.gaussian_path(), recipe.kind, weight=weight, label_dropout=dropout)
 
 
+def captioned(recipe: Recipe) -> Objective:
+    weight = partial(digit_weight, largest=recipe.largest_weight)
+    return caption_objective(recipe.gaussian_path(), recipe.kind, weight=weight, **recipe.options)
+
+
 OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
     "denoise": denoising,
+    "captions": captioned,
     "classify": lambda recipe: classification_objective(),
     "classify noisy": lambda recipe: noisy_classification_objective(recipe.gaussian_path()),
     "autoencode": lambda recipe: autoencoder_objective(recipe.architecture["latent"], recipe.options["std"]),
@@ -230,6 +260,19 @@ def two_views(images: Callable[[str], Images]) -> Callable[[], dict[str, evaluat
 # `mnist` is looked up when it is called, so that a test may put something small in its place
 def whole_mnist(part: str) -> Images:
     return mnist(part)
+
+
+def captioned_pictures(part: str) -> Images:
+    return captioned_digits(part)
+
+
+def slots(part: str) -> Images:
+    return slot_digits(part)
+
+
+def one_view(images: Callable[[str], Images]) -> Callable[[], dict[str, evaluation.View]]:
+    """The directions in which the training images vary most."""
+    return lambda: {f"{evaluation.COMPONENTS} principal components": evaluation.principal_view(images("train").x)}
 
 
 U_NET = {"network": "UNet", "channels": 1, "widths": [64, 128], "blocks": 1, "patch": 2, "classes": 0}
@@ -451,6 +494,47 @@ BALLS = Recipe(
     **MUON,
 )
 
+
+def caption_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
+    """For a card: how often pictures obey their captions, and how often real pictures seem to, which is the ceiling."""
+    judge, n = load_caption_judge(), RESULT_SAMPLES // 2
+    scenes = draw_scenes(n, generator(0, 55), without=held_out)
+    real = place_digits(scenes, glyphs("test"), generator(0, 56))
+    y, how = tokenise(captions_of(scenes)), {"times": torch.linspace(1, 0, RESULT_STEPS + 1), "sampler": ancestral}
+    drawn = evaluation.sample(net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how, seed=0)
+    shares = {"drawn": obeyed(look(judge, drawn), scenes), "real": obeyed(look(judge, real), scenes)}
+    return {
+        **{
+            f"{name} pictures, {what}": value for name, share in shares.items() for what, value in share.means().items()
+        },
+        "samples": n,
+        "sampling steps": RESULT_STEPS,
+    }
+
+
+CAPTIONS = Recipe(
+    "captions",
+    {"network": "CaptionUNet", "vocabulary": len(WORDS), "widths": [48, 96], "side": list(PICTURE[1:])},
+    PICTURE,
+    6120,
+    64,
+    1e-2,
+    0.999,
+    objective="captions",
+    falls=False,
+    warmup=100,
+    options={"dropout": 0.1, "power": 0.6},
+    **MUON,
+)
+CAPTIONS_JUDGE = replace(
+    CLASSIFIER,
+    subject="captions-judge",
+    architecture={"network": "Classifier", "classes": 11},
+    shape=(1, SLOT, SLOT),
+    steps=2500,
+    warmup=125,
+)
+
 SUBJECTS: Mapping[str, Subject] = {
     subject.recipe.subject: subject
     for subject in [
@@ -533,6 +617,19 @@ SUBJECTS: Mapping[str, Subject] = {
             "a GAN of three Gaussians in the plane, in 4 steps; one minute",
             points=few_steps.points,
             result=lambda net, recipe: few_steps.plane_result(net, recipe, RESULT_SAMPLES),
+        ),
+        Subject(
+            CAPTIONS,
+            "digits as a caption asks for them; a quarter of an hour",
+            images=captioned_pictures,
+            views=one_view(captioned_pictures),
+            result=caption_result,
+        ),
+        Subject(
+            CAPTIONS_JUDGE,
+            "who says which digit stands in a place; two minutes",
+            images=slots,
+            result=lambda net, recipe: evaluation.accuracy(net, slot_digits("test")),
         ),
     ]
 }

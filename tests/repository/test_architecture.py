@@ -41,7 +41,9 @@ ALPHABET = {
 }
 FAMILIES = {
     f"minidiff.{name}"
-    for name in (*("cascades", "digits", "distillation", "films", "flows", "latents", "physics", "similarity"),)
+    for name in (
+        *("captioned", "cascades", "digits", "distillation", "films", "flows", "latents", "physics", "similarity"),
+    )
 }
 # Nothing else may draw, or ask those that do.
 DRAW = {"minidiff.plots", "minidiff.checks", "minidiff.workshop", "minidiff.__main__"}

@@ -6,6 +6,7 @@ import torch
 
 import minidiff
 from minidiff.data import Images
+from minidiff.data.captions import PICTURE, SLOT, Glyphs, captions_of, draw_scenes, tokenise
 from minidiff.workshop import display, subjects
 from tests.processes import finished
 
@@ -36,11 +37,32 @@ def noisy_images(part: str, n: int = 600) -> Images:
     return Images(x, torch.randint(10, (n,), generator=source))
 
 
+def noisy_captions(part: str, n: int = 600) -> Images:
+    """Something of the shape of captioned pictures."""
+    source = minidiff.generator(0, {"train": 2, "test": 3}[part])
+    scenes = draw_scenes(n, source)
+    return Images(torch.rand(n, *PICTURE, generator=source) * 2 - 1, tokenise(captions_of(scenes)))
+
+
+def noisy_slots(part: str) -> Images:
+    """Something of the shape of single places."""
+    x, y = noisy_captions(part)
+    return Images(x[..., :SLOT].contiguous(), y[:, 1] % 11)
+
+
+def noisy_glyphs(split: str) -> Glyphs:
+    """Something of the shape of digits that are ready to be placed."""
+    return Glyphs(torch.rand(2, 2, 10, 3, 1, SLOT, SLOT, generator=minidiff.generator(0, 4)) * 2 - 1)
+
+
 @pytest.fixture
 def small_world(monkeypatch):
     """MNIST is tiny, what comes with the course is measured by few samples, and pictures show four."""
     monkeypatch.setattr(display, "IMAGES_DRAWN", 4)
     monkeypatch.setattr(subjects, "mnist", noisy_images)
+    monkeypatch.setattr(subjects, "captioned_digits", noisy_captions)
+    monkeypatch.setattr(subjects, "slot_digits", noisy_slots)
+    monkeypatch.setattr(subjects, "glyphs", noisy_glyphs)
     monkeypatch.setattr(subjects, "RESULT_SAMPLES", 150)
     monkeypatch.setattr(subjects, "RESULT_STEPS", 2)
 

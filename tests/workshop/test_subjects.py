@@ -15,7 +15,6 @@ from minidiff.digits import digit_network, digit_training
 from minidiff.networks import MLP, initialised
 from minidiff.samplers import ddim
 from minidiff.workshop import commands, evaluation, subjects
-from minidiff.workshop.few_steps import FEW
 from minidiff.workshop.runs import load_run
 from minidiff.workshop.subjects import SUBJECTS, recipe_of, subject_of
 from minidiff.workshop.workers import Refused
@@ -26,9 +25,9 @@ from tests.workshop.conftest import noisy_images
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
 SHIPPED = (
     *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder"),
-    *("balls", "mnist-upsampler", "mnist-4-steps", "mnist-1-step", "plane-gan"),
+    *("captions", "captions-judge", "mnist-4-steps", "mnist-1-step", "plane-gan", "balls", "mnist-upsampler"),
 )
-DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective in ("denoise", *FEW)]
+DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.draws]
 
 
 def train(folder, name, *more):
@@ -69,7 +68,7 @@ def test_every_subject_that_draws_is_drawn_and_measured(name, small_world, tmp_p
     assert (tmp_path / "run" / "samples-000003.png").exists()
     assert commands.main(["evaluate", *wanted, "--n", "150", "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
-    assert measured["data"] == name and len(measured["distances"]) == 2
+    assert measured["data"] == name and len(measured["distances"]) == (1 if name == "captions" else 2)
     assert all(each["samples"] == 150 and each["floor"] > 0 for each in measured["distances"].values())
 
 
@@ -81,6 +80,12 @@ RESULTS = {
 RESULTS["mnist-autoencoder"] = {
     *("rate, nats", "mean square error of a pixel", "their floor", "samples"),
     *("Frechet distance of reconstructions", "Frechet distance of samples from N(0, I)"),
+}
+RESULTS["captions-judge"] = {"test accuracy"}
+RESULTS["captions"] = {"samples", "sampling steps"} | {
+    f"{kind} pictures, {what}"
+    for kind in ("drawn", "real")
+    for what in ("digits", "places", "adjectives", "everything")
 }
 RESULTS["mnist-ddpm-labels"] = {*RESULTS["mnist-ddpm"], "recognised as their class"}
 COUNTS = {"its floor", "samples", "sampling steps"}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from minidiff import data, exact, generator, schedules
 from minidiff.checks.records import RNG, Case, Exercise, Question, Wrong, WrongValue
+from minidiff.checks.views import doubles, normals
 from minidiff.paths import GaussianPath
 
 __all__ = ["EXERCISES", "TITLE"]
@@ -21,19 +22,9 @@ TITLE = "Exact reversal"
 POINTS = 250  # in the plainest random case
 
 
-def doubles(*values: float) -> Tensor:
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
 def double(value: float) -> Tensor:
     """One number in double precision, of shape ()."""
     return torch.tensor(value, dtype=torch.float64)
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
 
 
 # 6.1 fill_table

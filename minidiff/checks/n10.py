@@ -12,7 +12,7 @@ from torch import Tensor
 
 from minidiff import data, exact, generator, metrics, samplers, schedules
 from minidiff.checks.records import RNG, Case, Exercise, Explanation, Question, Wrong, WrongValue
-from minidiff.checks.views import UNSEEN, moments_of, normal
+from minidiff.checks.views import UNSEEN, doubles, moments_of, normal, normals, uniform
 
 __all__ = ["EXERCISES", "TITLE"]
 
@@ -20,24 +20,9 @@ TITLE = "Fast samplers"
 POINTS = 250  # in the plainest random case
 
 
-def doubles(*values: float) -> Tensor:
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
 def double(value: float) -> Tensor:
     """One number in double precision, of shape ()."""
     return torch.tensor(value, dtype=torch.float64)
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-
-def uniform(g: torch.Generator, low: float, high: float) -> float:
-    """A number with three digits after the point."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 def half(x, t):

@@ -11,32 +11,16 @@ from scipy.integrate import quad
 from scipy.optimize import brentq, linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-from torch import Tensor
 
 from minidiff import exact, schedules
 from minidiff.checks.records import Case, Exercise, Explanation, Question, Wrong, WrongValue
-from minidiff.checks.views import UNSEEN
+from minidiff.checks.views import UNSEEN, doubles, normals, uniform
 from minidiff.targets import target
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Flow matching"
 STRAIGHT = schedules.rectified_flow()
-
-
-def doubles(*values: float) -> Tensor:
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-
-def uniform(g: torch.Generator, low: float, high: float) -> float:
-    """A number with three digits after the point."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 # 16.1 marginal_velocity

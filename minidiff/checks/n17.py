@@ -8,30 +8,14 @@ import math
 
 import torch
 from scipy.optimize import brentq
-from torch import Tensor
 
 from minidiff import schedules
 from minidiff.checks.records import Case, Exercise, Explanation, Question, Wrong, WrongValue
-from minidiff.checks.views import UNSEEN
+from minidiff.checks.views import UNSEEN, doubles, normals, uniform
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Latent diffusion"
-
-
-def doubles(*values: float) -> Tensor:
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-
-def uniform(g: torch.Generator, low: float, high: float) -> float:
-    """A number with three digits after the point."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 # 17.1 elbo

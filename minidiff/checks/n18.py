@@ -7,30 +7,14 @@ waiting for the log of unknown answers.
 import math
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from minidiff.checks.records import Case, Exercise, Explanation, Question, Wrong, WrongValue
-from minidiff.checks.views import UNSEEN
+from minidiff.checks.views import UNSEEN, doubles, normals, uniform
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Transformers"
-
-
-def doubles(*values: float) -> Tensor:
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-
-def uniform(g: torch.Generator, low: float, high: float) -> float:
-    """A number with three digits after the point."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 # 18.1 attention

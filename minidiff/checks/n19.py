@@ -4,21 +4,15 @@ Those wrong answers that were not seen in public yet are waiting for the log of 
 """
 
 import torch
-from torch import Tensor
 
 from minidiff.checks.records import RNG, Case, Exercise, Explanation, Question, Wrong, WrongValue
-from minidiff.checks.views import UNSEEN
+from minidiff.checks.views import UNSEEN, normals
 from minidiff.networks.attention import attention
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Text to image"
 PAD, START = 0, 1
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
 
 
 # 19.1 cross_attention

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from minidiff import exact, schedules
 from minidiff.checks.records import Case, Exercise, Explanation, Question, Wrong, WrongValue
-from minidiff.checks.views import UNSEEN
+from minidiff.checks.views import UNSEEN, doubles, normals, uniform
 from minidiff.paths import GaussianPath
 
 __all__ = ["EXERCISES", "TITLE"]
@@ -23,24 +23,9 @@ COSINE, STRAIGHT = schedules.cosine(), schedules.rectified_flow()
 TILTED = GaussianPath(alpha=lambda t: 1 - 0.8 * t, sigma=lambda t: 1.5 * t)
 
 
-def doubles(*values: float) -> Tensor:
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
 def number(value: float) -> Tensor:
     """A tensor () in double precision."""
     return torch.tensor(value, dtype=torch.float64)
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-
-def uniform(g: torch.Generator, low: float, high: float) -> float:
-    """A number with three digits after the point."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 # 20.1 flow_map

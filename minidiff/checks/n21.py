@@ -10,27 +10,12 @@ from torch import Tensor
 
 from minidiff import cascades, schedules
 from minidiff.checks.records import RNG, Case, Exercise, Explanation, Question, Wrong, WrongValue
-from minidiff.checks.views import UNSEEN, means
+from minidiff.checks.views import UNSEEN, doubles, means, normals, uniform
 
 __all__ = ["EXERCISES", "TITLE"]
 
 TITLE = "Cascades and video"
 COSINE = schedules.cosine()
-
-
-def doubles(*values: float) -> Tensor:
-    """Numbers in double precision."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def normals(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers in double precision."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-
-def uniform(g: torch.Generator, low: float, high: float) -> float:
-    """A number with three digits after the point."""
-    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 def number(value: float) -> Tensor:

@@ -1,13 +1,28 @@
-"""What several notebooks' exercises share: the numbers by which random answers are compared, and usual noise."""
+"""What several notebooks' exercises share: the numbers by which random answers are compared, and usual inputs."""
 
 import math
 
 import torch
 from torch import Tensor
 
-__all__ = ["UNSEEN", "flat", "means", "moments_of", "normal"]
+__all__ = ["UNSEEN", "doubles", "flat", "means", "moments_of", "normal", "normals", "uniform"]
 
 UNSEEN = "not seen in public yet"  # where nobody has found a wrong answer so far
+
+
+def doubles(*values: float) -> Tensor:
+    """Numbers in double precision."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def normals(g: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers in double precision."""
+    return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+
+def uniform(g: torch.Generator, low: float, high: float) -> float:
+    """A number with three digits after the point."""
+    return round(low + (high - low) * float(torch.rand((), generator=g)), 3)
 
 
 def normal(x: Tensor, g: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from minidiff.checkpoints import write_file
@@ -90,7 +91,7 @@ def draw(folder: Path, training: Training, recipe: Recipe, step: int) -> None:
 
 
 def picture_of(x: Tensor) -> bytes:
-    """Samples, (N, *D), as a PNG file: points in the plane, or images, each at least 64 pixels wide; films in rows."""
+    """Samples, (N, *D), as a PNG file: points in the plane, or images, each about 64 pixels high; films in rows."""
     if x.ndim == 2:
         from minidiff import plots
 
@@ -103,12 +104,14 @@ def picture_of(x: Tensor) -> bytes:
     columns = math.ceil(math.sqrt(n))
     if channels not in (1, 3):  # a film: its frames in a row
         x, n, channels, columns = x.flatten(0, 1)[:, None], n * channels, 1, channels
+    if width != height:  # two digits side by side: a grey line tells where a picture ends
+        x, height, width = functional.pad(x, (0, 1, 0, 1)), height + 1, width + 1
     blank = -x.new_ones(math.ceil(n / columns) * columns - n, channels, height, width)
     rows = torch.cat([x, blank]).unflatten(0, (-1, columns))  # (rows, columns, C, H, W)
     grid = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels).clamp(-1, 1)
     pixels = ((grid + 1) * 127.5).round().to(torch.uint8).numpy()
     picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    larger = max(1, 64 // width)
+    larger = max(1, 64 // height)
     content = io.BytesIO()
     picture.resize((larger * picture.width, larger * picture.height), Image.Resampling.NEAREST).save(content, "PNG")
     return content.getvalue()

@@ -509,6 +509,20 @@ def scaled(train, z):
             "hpcaitech/Open-Sora#493: normalised channel by channel",
         ),
         Wrong(
+            "a scale for each number, with n - 1",
+            scaled_with(spread=lambda train, z: train.std(0)),
+            "You give each number a scale of its own, and `std` divides by n - 1 besides. Here there is one scale for "
+            "all numbers: the root of their mean square after the means are subtracted.",
+            UNSEEN,
+        ),
+        Wrong(
+            "divided by n - 1",
+            scaled_with(spread=lambda train, z: (train - train.mean(0)).std()),
+            "Your spread divides by n - 1, as `std` does unless it is told otherwise. A mean square of 1 needs the "
+            "plain mean, for example by `correction=0`.",
+            UNSEEN,
+        ),
+        Wrong(
             "one mean for all numbers",
             scaled_with(shift=lambda train, z: train.mean(), spread=lambda train, z: train.std(correction=0)),
             "You subtract one mean for all numbers, and the standard deviation around it. Each number has a mean of "

@@ -81,7 +81,7 @@ ELBO = Exercise(
     name="elbo",
     stub='''
 def elbo(x, x_decoded, mean, log_variance, std):
-    """The ELBO of each x, (B,), in nats, by one latent z from q(z | x) = N(mean, exp(log_variance)).
+    """The ELBO of each x, (B,), in nats, estimated with one z from q(z | x) = N(mean, exp(log_variance)).
 
     x: (B, d). x_decoded: (B, d), the decoder's mean for that z. mean, log_variance: (B, k). std: of the decoder's
     normal distribution, a number. The prior of the k latents is N(0, I).
@@ -113,7 +113,7 @@ def elbo(x, x_decoded, mean, log_variance, std):
             "a mean over the numbers of x",
             elbo_with(error=lambda gap, std: (gap**2).mean(1) / (2 * std**2)),
             "You take the mean of the squared error over the numbers of x. The log-density of x is a sum over them. "
-            "With a mean, KL weighs d times too much, and the latents fall asleep.",
+            "With a mean, KL weighs d times too much, and the latents collapse.",
             "zdebruine/MMVAE#19: mse_loss takes the mean by itself",
         ),
         Wrong(
@@ -491,6 +491,20 @@ def scaled(train, z):
             "You give each number a scale of its own. That is a fair choice, but it changes the proportions of the "
             "latent space. Here there is one scale for all of them.",
             "hpcaitech/Open-Sora#493: normalised channel by channel",
+        ),
+        Wrong(
+            "a scale for each number, with n - 1",
+            scaled_with(spread=lambda train, z: train.std(0)),
+            "You give each number a scale of its own, and `std` divides by n - 1 besides. Here there is one scale for "
+            "all numbers: the root of their mean square after the means are subtracted.",
+            UNSEEN,
+        ),
+        Wrong(
+            "divided by n - 1",
+            scaled_with(spread=lambda train, z: (train - train.mean(0)).std()),
+            "Your spread divides by n - 1, as `std` does unless it is told otherwise. A mean square of 1 needs the "
+            "plain mean, for example by `correction=0`.",
+            UNSEEN,
         ),
         Wrong(
             "one mean for all numbers",
@@ -881,7 +895,7 @@ RATE_OF_THREE = Question(
     why=(
         "The water level is std² = 0.25. The first two eigenvalues lie above it, by the factors 20 and 5, and the "
         "third\n"
-        "lies below, so its latent is asleep. The rate is ln(20) / 2 + ln(5) / 2 = ln(10)."
+        "lies below, so its latent has collapsed. The rate is ln(20) / 2 + ln(5) / 2 = ln(10)."
     ),
     hints=(
         "The level is std², not std.",
@@ -893,9 +907,10 @@ RATE_OF_THREE = Question(
             "std for the level", (1.58, 1.64), "You took 0.5 for the level. It is the variance, std² = 0.25.", UNSEEN
         ),
         WrongValue(
-            "the sleeping latent counts",
+            "the collapsed latent counts",
             (2.17, 2.22),
-            "You added ln(0.2 / 0.25) / 2 for the third latent. It is asleep: it costs nothing, and earns nothing.",
+            "You added ln(0.2 / 0.25) / 2 for the third latent. Its eigenvalue lies below the level, so it has "
+            "collapsed, and its rate is 0.",
             UNSEEN,
         ),
         WrongValue(
@@ -904,9 +919,7 @@ RATE_OF_THREE = Question(
         WrongValue("bits", (3.3, 3.34), "That is the rate in bits. In nats it is smaller by the factor ln 2.", UNSEEN),
         WrongValue("log to the base 10", (0.98, 1.02), "You took logarithms to the base 10.", UNSEEN),
         WrongValue("the first latent only", (1.48, 1.52), "Two eigenvalues lie above the level, not one.", UNSEEN),
-        WrongValue(
-            "the distortion", (0.69, 0.71), "That is the distortion, the sum of what lies below the level.", UNSEEN
-        ),
+        WrongValue("the distortion", (0.69, 0.71), "That is the distortion D of (3).", UNSEEN),
         WrongValue(
             "the level is forgotten",
             (0.9, 0.93),
@@ -954,9 +967,10 @@ ONLY_SPEED = Explanation(
     name="only about speed",
     task="A colleague says: a latent space is only about speed, and with enough computers we would use pixels. Answer.",
     model=(
-        "Speed is the reason why people use it, but it is not the only thing that changes. First, the decoder is a "
-        "ceiling: no latent model can be better than its reconstructions. In 32 numbers they are near real digits but "
-        "not at the floor, with fewer numbers they are farther away, and a pixel model has no such limit. Second, "
+        "Speed is the main reason why people use it, but it is not the only thing that changes. First, the decoder "
+        "sets a limit: a perfect latent model is as good as the reconstructions, and no better. In 32 numbers they are "
+        "near real digits but not at the floor, with fewer numbers they are farther away, and a pixel model has no "
+        "such limit. Second, "
         "what the encoder throws away is "
         "chosen by its loss: detail of small variance goes first. Third, the units of the latent are somebody's "
         "choice, and they decide at which times a sample makes its decisions. Fourth, in 32 numbers much simpler "
@@ -964,7 +978,7 @@ ONLY_SPEED = Explanation(
         "seconds and compare both with real digits, in floors, with the reconstructions as a third row."
     ),
     look_for=(
-        "The decoder sets a floor that the latent model cannot pass.",
+        "A perfect latent model is as far from real images as the reconstructions.",
         "The encoder decides what is lost.",
         "A comparison at equal time, with the reconstructions beside it.",
     ),

@@ -97,9 +97,7 @@ def _distances(x: Tensor, length: float) -> Tensor:
     return (x[:, None] - x).abs()
 
 
-def gaussian_process(
-    *kernels: Tensor, weights: Tensor | None = None, jitter: float | None = None
-) -> GaussianMixture:
+def gaussian_process(*kernels: Tensor, weights: Tensor | None = None, jitter: float | None = None) -> GaussianMixture:
     """Functions of mean 0 from one kernel, or each from one of several (equally often without `weights`). Notebook 25.
 
     kernels: covariances of the values on a grid, (n, n). jitter: what is added to the variance of each value, so that
@@ -121,7 +119,8 @@ def chain_covariance(path: GaussianPath, times: Tensor) -> Tensor:
     Given x0, the whole chain is a Gaussian process over t. path.posterior is its regression with one observation.
     """
     earlier, later = torch.minimum(times[:, None], times), torch.maximum(times[:, None], times)
-    return path.alpha(later) / path.alpha(earlier) * path.sigma(earlier) ** 2
+    factor = torch.where(earlier == later, 1.0, path.alpha(later) / path.alpha(earlier))  # at t = 1 alpha may be 0
+    return factor * path.sigma(earlier) ** 2
 
 
 # Noise that is not white
@@ -192,9 +191,7 @@ def log_snr_shift(path: GaussianPath, n: int, n0: int) -> GaussianPath:
     """
     check_whole("n", n)
     check_whole("n0", n0)
-    return GaussianPath(
-        partial(_shifted, path, n / n0, path.alpha), partial(_shifted_sigma, path, n / n0), path.t_min
-    )
+    return GaussianPath(partial(_shifted, path, n / n0, path.alpha), partial(_shifted_sigma, path, n / n0), path.t_min)
 
 
 def _shifted(path: GaussianPath, ratio: float, part, t: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ class SpectralLayer(nn.Module):
 
     def __init__(self, width: int, waves: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(waves, width, width, 2) * 0.5 / width**0.5)
+        self.weight = nn.Parameter(torch.empty(waves, width, width, 2))
+        nn.init.normal_(self.weight, std=0.5 / width**0.5)
 
     def forward(self, h: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(h)

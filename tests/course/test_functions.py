@@ -88,6 +88,8 @@ def test_the_chain_is_a_gaussian_process_in_time(path):
     assert_close(found, covariance, 1e-10)
     inverse_ = torch.linalg.inv(found)
     assert float((inverse_ - inverse_.tril(1).triu(-1)).abs().max() / inverse_.abs().max()) < 1e-9
+    ends = functions.chain_covariance(path, torch.tensor([path.t_min, 0.5, 1.0], dtype=torch.float64))
+    assert bool(torch.isfinite(ends).all()) and float(ends[2, 2]) == pytest.approx(float(path.sigma(number(1.0))) ** 2)
     shuffled = torch.tensor([4, 0, 2])
     assert_close(functions.chain_covariance(path, times[shuffled]), found[shuffled][:, shuffled])
 
@@ -214,9 +216,10 @@ def test_the_shifted_path_has_a_lower_log_snr(path, n, n0):
 
 
 def test_a_finer_grid_with_the_shifted_path_is_as_hard_as_the_coarse_one():
-    """The mean square error of the best filter, by the waves: 0.90 and 0.39 without the shift (the course's numbers)."""
+    """The mean square error of the best filter, by the waves: 0.900 and 0.394 without the shift."""
 
-    def error(n, path, t=number(0.9)):
+    def error(n, path):
+        t = number(0.9)
         signal = waves_of(functions.squared_exponential_on_circle(circle(n), 0.5), n).clamp(min=0)
         alpha, sigma = path.alpha(t), path.sigma(t)
         return float((signal * sigma**2 / n / (alpha**2 * signal + sigma**2 / n)).sum())
@@ -240,7 +243,9 @@ def test_resampling_puts_a_wave_on_another_grid_and_keeps_the_points_in_common(m
     f = normal((2, 5, 16), make_generator(0))
     assert_close(resample(f, 64)[..., ::4], f)
     assert_close(resample(resample(f, 64), 16), f)
-    assert resample(f.float(), 20).dtype == torch.float32 and torch.equal(resample(f, 16).round(decimals=9), f.round(decimals=9))
+    assert resample(f.float(), 20).dtype == torch.float32 and torch.equal(
+        resample(f, 16).round(decimals=9), f.round(decimals=9)
+    )
 
 
 def test_a_low_pass_keeps_slow_waves_and_drops_fast_ones():

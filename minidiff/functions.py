@@ -7,8 +7,8 @@ whose noise is white (`Whitening`). Taught in notebook 25.
 
 Grids: `line(n)`, both ends included, and `circle(n)`, whose end is its beginning. Frequencies belong to the circle.
 
-Sources: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, equations 2.23 and 2.24, 4.9, 4.14, 4.17
-and 4.31; Pidstrigach et al. 2023, arXiv 2302.10130, and Lim et al. 2023, arXiv 2302.07400 (noise of a Gaussian
+Sources: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, equations 2.23 and 2.24, 4.9, 4.17 and
+4.31; Pidstrigach et al. 2023, arXiv 2302.10130, and Lim et al. 2023, arXiv 2302.07400 (noise of a Gaussian
 process); Chen 2023, arXiv 2301.10972, and Hoogeboom et al. 2023, arXiv 2301.11093, section 3.1 (noise and the size of
 an image); Gneiting & Raftery 2007, equation 21 (CRPS).
 """
@@ -76,7 +76,7 @@ def matern(x: Tensor, length: float) -> Tensor:
 
 
 def exponential(x: Tensor, length: float) -> Tensor:
-    """exp(-d / length): the Ornstein-Uhlenbeck process, continuous functions without derivative (4.14)."""
+    """exp(-d / length): the Ornstein-Uhlenbeck process, continuous functions without derivative (section 4.2.1)."""
     return torch.exp(-_distances(x, length) / length)
 
 

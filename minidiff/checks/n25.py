@@ -653,7 +653,7 @@ def coverage(samples, truth, known, level):
     why=(
         "The middle of the samples at a point lies between two of their quantiles. No shape is assumed, so it is "
         "right\n"
-        "for a mixture, too. Points that were measured are held by any band, and would hide a bad one."
+        "for a mixture, too. Points that were measured say little about the points in between, so they do not count."
     ),
     truth=coverage_truth,
     cases=coverage_cases,
@@ -678,7 +678,7 @@ def coverage(samples, truth, known, level):
         Wrong(
             "measured points count",
             share_within(at(lower), at(upper), lambda known: torch.ones_like(known)),
-            "You count the points that were measured. They are nearly always inside, and hide what happens elsewhere.",
+            "You count the points that were measured. They say little about the points in between.",
             UNSEEN,
         ),
         Wrong(
@@ -998,7 +998,10 @@ WIDE_BAND = Explanation(
         "process. Ask for the width beside it, for the coverage within groups, and for a proper score such as the "
         "CRPS, "
         "which is smallest for the true distribution only. Where the exact posterior is known, compare with it: the "
-        "ratio of the standard deviations, or the Wasserstein distance."
+        "ratio of the standard deviations, or the Wasserstein distance. As for the OU noise of section 5: a length of "
+        "0.02 is about one step of the grid, so the noise is nearly white, and its curve comes near that of white "
+        "noise. With a length of 2, ΠGDM takes values that are far apart as more strongly correlated than they are: "
+        "the curve ends higher than with 0.2, but far below that of white noise."
     ),
     look_for=(
         "A band can be too wide and cover well.",

@@ -21,8 +21,8 @@ class SpectralLayer(nn.Module):
 
     def __init__(self, width: int, waves: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(waves, width, width, 2))
-        nn.init.normal_(self.weight, std=0.5 / width**0.5)
+        drawn = nn.Linear(width, 2 * waves * width, bias=False).weight  # so a layer of PyTorch draws the start
+        self.weight = nn.Parameter(drawn.detach().reshape(waves, width, width, 2))
 
     def forward(self, h: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(h)

@@ -10,7 +10,7 @@ schedules    the paths that people use, from ddpm_linear to rectified_flow, and 
 exact        the truth: score, log-density, E[x0 | x_t] of Gaussian mixtures and of finite data sets
 targets      x0, eps, score, v and velocity are one thing: the only place that converts between them
 denoisers    E[x0 | x_t] from a network; clipping; guidance
-networks     an MLP for points, a U-Net and a transformer for images, small classifiers
+networks     an MLP for points, U-Nets and a transformer for images, attention, a Fourier network for functions
 training     the loss, the training loop, moving averages of weights
 optimizers   Muon, which trains the digits: every direction of a weight matrix learns alike
 samplers     DDPM, DDIM, Euler, Heun, DPM-Solver++, the reverse SDE, Langevin: one step and one loop each
@@ -28,6 +28,7 @@ cascades     spectra, pictures from coarse to fine, noise between the stages (no
 films        models of films, which go on from given frames (notebook 21)
 distillation  students that do in one step what a sampler does in fifty (notebook 20)
 captioned    models that a caption steers, and whether their pictures obey (notebook 19)
+functions    data that are functions: Gaussian processes, noise on any grid, bands of samples (notebook 25)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

@@ -27,6 +27,7 @@ from minidiff.targets import Target, coefficients, network_output, target
 __all__ = [
     "EMA",
     "Batch",
+    "DrawNoise",
     "DrawTimes",
     "Draws",
     "Loss",
@@ -71,6 +72,7 @@ class TrainStep(NamedTuple):
 
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> (B,)
 DrawTimes = Callable[[int, GaussianPath, torch.Generator], Tensor]  # -> (B,)
+DrawNoise = Callable[[Tensor, torch.Generator], Tensor]  # data, (B, *D) -> noise in their form
 Weight = Callable[[GaussianPath, Tensor], Tensor]  # times, (B,) -> what each sample's loss is multiplied by, (B,)
 
 # Losses
@@ -166,6 +168,7 @@ def denoising_objective(
     *,
     weight: Weight | None = None,
     label_dropout: float = 0.0,
+    noise: DrawNoise = noise_like,
 ) -> Objective:
     """A loss for `train`: draw t and eps, then take the plain mean square error (DDPM, algorithm 1).
 
@@ -174,6 +177,7 @@ def denoising_objective(
     with `kind="score"`, a path of growing noise and `noise_variance_weight`. Notebook 08.
     label_dropout: the share of samples that lose their label, y: (B,), so that one network learns to do with and
     without (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). Notebook 14.
+    noise: draws eps, where it is not white: `functions.Whitening(...).noise`. Notebook 25.
 
     Raises ValueError where a weight does not give one number for each sample, or labels are to be dropped that are
     not there.
@@ -183,7 +187,7 @@ def denoising_objective(
 
     def draw(batch: Batch, generator: torch.Generator) -> Draws:
         t = draw_times(len(batch.x0), path, generator).to(batch.x0)
-        eps = noise_like(batch.x0, generator)
+        eps = noise(batch.x0, generator)
         y = batch.y if label_dropout == 0 else _without_some_labels(batch, label_dropout, generator)
         return Draws(batch.x0, t, eps, y)
 

@@ -15,6 +15,7 @@ from minidiff.networks.dit import DiT, TransformerBlock, modulated, patchify, si
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.few_steps import Adversaries, StepCritic, StepGenerator
 from minidiff.networks.mlp import MLP
+from minidiff.networks.operator import FourierNetwork
 from minidiff.networks.text_encoder import TextEncoder
 from minidiff.networks.unet import ResidualBlock, UNet
 
@@ -30,6 +31,7 @@ __all__ = [
     "ConditionedUNet",
     "CrossAttention",
     "DiT",
+    "FourierNetwork",
     "LabelEmbedding",
     "NoiseLevelEmbedding",
     "NoisyClassifier",
@@ -67,7 +69,7 @@ NETWORKS = {
     for network in (
         *(MLP, UNet, Classifier, NoisyClassifier),
         *(Autoencoder, CaptionUNet, ConditionedUNet, DiT),
-        *(Adversaries, StepGenerator),
+        *(Adversaries, StepGenerator, FourierNetwork),
     )
 }
 

@@ -42,7 +42,8 @@ ALPHABET = {
 FAMILIES = {
     f"minidiff.{name}"
     for name in (
-        *("captioned", "cascades", "digits", "distillation", "films", "flows", "latents", "physics", "similarity"),
+        *("captioned", "cascades", "digits", "distillation", "films", "flows"),
+        *("functions", "latents", "physics", "similarity"),
     )
 }
 # Nothing else may draw, or ask those that do.

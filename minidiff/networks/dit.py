@@ -123,7 +123,7 @@ class DiT(nn.Module):
         rows = side // patch
         self.embed = nn.Linear(channels * patch**2, width)
         if positions == "learned":
-            self.positions = nn.Parameter(nn.init.normal_(torch.empty(rows**2, width), std=LEARNED_SPREAD))
+            self.positions = nn.Parameter(LEARNED_SPREAD * nn.Embedding(rows**2, width).weight.detach())
         else:
             table = sine_positions(rows, width) if positions == "sines" else torch.zeros(rows**2, width)
             self.register_buffer("positions", table, persistent=False)

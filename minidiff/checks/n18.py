@@ -106,6 +106,12 @@ def attention(q, k, v):
             "lucidrains/vit-pytorch#65, with another number that is not d",
         ),
         Wrong(
+            "the root of the number of queries",
+            scored(lambda q, k: q @ k.T / len(q) ** 0.5),
+            "You divide by the root of the number of queries, `len(q)`. The d under the root is the length of a query.",
+            UNSEEN,
+        ),
+        Wrong(
             "softmax over the queries",
             scored(usual, lambda s: torch.softmax(s, 0)),
             "Your weights sum to 1 over the queries. For each query they must sum to 1 over the keys. (A public DDPM "
@@ -240,7 +246,7 @@ def denoise_by_attention(data, x_t, alpha, sigma):
         Wrong(
             "the norms are forgotten",
             lookup(lambda p, n, a, s: a * p / s**2),
-            "You have the products only. Without -alpha² |x_i|² / 2 sigma², a long data point wins whatever x_t is. "
+            "You have the products only. Without -alpha² |x_i|² / 2 sigma², long data points get too much weight. "
             "Plain attention makes this mistake unless all keys have the same length.",
             f"{UNSEEN}: section 1, the wrong version",
         ),
@@ -605,7 +611,8 @@ def adaptive_norm_cases(g):
             "one picture of two tokens with four numbers",
         ),
         Case(
-            (1 + 2 * normals(g, 4, 4, 4), normals(g, 4, 4), normals(g, 4, 4)),
+            # wide tokens: the small number that layer_norm adds to the variance, 1e-5, must not count
+            (10 + 20 * normals(g, 4, 4, 4), normals(g, 4, 4), normals(g, 4, 4)),
             "four pictures of four tokens with four numbers",
         ),
     )
@@ -650,8 +657,8 @@ def adaptive_norm(x, scale, shift):
         Wrong(
             "scale for 1 + scale",
             normed(last=lambda h, a, b: h * a + b),
-            "You multiply by scale. The factor is 1 + scale, so that a layer that starts at 0 leaves tokens as they "
-            "are.",
+            "You multiply by scale. The factor is 1 + scale, so that a layer that starts at 0 leaves the "
+            "normalised tokens as they are.",
             UNSEEN,
         ),
         Wrong(
@@ -665,6 +672,13 @@ def adaptive_norm(x, scale, shift):
             normed(last=lambda h, a, b: h * (1 + b) + a),
             "You have exchanged scale and shift.",
             "facebookresearch/DiT, where shift comes before scale",
+        ),
+        Wrong(
+            "a row for each token",
+            normed(last=lambda h, a, b: h * (1 + a[:, 0]) + b[:, 0]),
+            "You multiply (B, N, C) by (B, C). PyTorch then gives each token a row of scale, not each picture: write "
+            "`scale[:, None]`, and likewise for shift.",
+            UNSEEN,
         ),
         Wrong(
             "over the tokens",

@@ -205,8 +205,9 @@ def drop_captions_cases(g):
     y = torch.randint(2, 29, (60, 6), generator=g)
     y[:, 0] = START
     y[::3, 4:] = PAD
+    two = torch.tensor([[1, 7, 8, 0], [1, 9, 4, 2]])
     return (
-        Case((torch.tensor([[1, 7, 8, 0]]).repeat(100, 1), 0.2, RNG), "the caption 1 7 8 0 (100 times) and p = 0.2"),
+        Case((two.repeat(50, 1), 0.2, RNG), "the captions 1 7 8 0 and 1 9 4 2 (50 times each) and p = 0.2"),
         Case((y, p, RNG), f"60 captions of three or five words and p = {p}"),
     )
 
@@ -308,6 +309,12 @@ def drop_captions(y, p, g):
                 (chance(len(y), g) < p)[:, None], torch.cat([y[:, :2], torch.zeros_like(y[:, 2:])], 1), y
             ),
             "Your dropped captions keep their first word. Only <start>, the token before it, may stay.",
+            UNSEEN,
+        ),
+        Wrong(
+            "nothing is dropped",
+            lambda y, p, g: y.clone(),
+            "You drop no caption at all. Guidance needs a network that has learned to draw without one.",
             UNSEEN,
         ),
         Wrong(
@@ -416,6 +423,13 @@ def share_that_obeys(seen, asked, said):
             lambda seen, asked, said: ((seen == asked) | ~said).double().mean(),
             "You take the mean over entries, so a picture with one wrong digit counts as mostly right. A picture obeys "
             "as a whole or not at all.",
+            UNSEEN,
+        ),
+        Wrong(
+            "all must be said",
+            lambda seen, asked, said: ((seen == asked) & said).flatten(1).all(1).double().mean(),
+            "You demand that the caption says everything. What it does not say is free, so an entry is fine where seen "
+            "and asked are equal, or where nothing is said.",
             UNSEEN,
         ),
         Wrong(
@@ -674,7 +688,9 @@ def both_concepts(first, second, nothing):
     alternative=both_concepts_as_steps,
     why=(
         "If p(a, b | x_t) = p(a | x_t) p(b | x_t), each caption adds the gradient of its own log p to the score.\n"
-        "In E[x0 | x_t] that is its difference to no caption, since x0_hat is linear in the score."
+        "In E[x0 | x_t] that is its difference to no caption, since x0_hat is linear in the score.\n"
+        "For two correlated numbers it is not quite right: the samples lie a few hundredths of a standard deviation "
+        "too far out and spread a few percent too little, because the sum pushes away from the other clouds."
     ),
     truth=both_concepts_truth,
     cases=both_concepts_cases,

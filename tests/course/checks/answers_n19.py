@@ -86,7 +86,7 @@ UNKNOWN = {
         lambda y, p, g: torch.where((torch.rand(len(y), generator=g) < p)[:, None], y.flip(1), y),
     ],
     "share_that_obeys": [
-        lambda seen, asked, said: ((seen == asked) & said).flatten(1).all(1).double().mean(),
+        lambda seen, asked, said: ((seen == asked) | ~said).flatten(1).all(1).double().mean() ** 2 / 3,
         lambda seen, asked, said: ((seen == asked) | said).flatten(1).all(1).double().mean() / 2,
     ],
     "word_map": [

@@ -12,7 +12,7 @@ Neither is E[x0 | x_t]. So a student is no `Denoiser`: it has a type of its own,
 
 Sources: Salimans & Ho 2022 (progressive distillation), arXiv 2202.00512, algorithm 2; Song, Dhariwal, Chen & Sutskever
 2023 (consistency models), arXiv 2303.01469, algorithms 1 to 3; Xiao, Kreis & Vahdat 2022 (denoising diffusion GAN),
-arXiv 2112.07804, section 3; De Bortoli et al. 2025 (scoring rules), arXiv 2502.02483; Mescheder, Geiger & Nowozin 2018
+arXiv 2112.07804; De Bortoli et al. 2025 (scoring rules), arXiv 2502.02483; Mescheder, Geiger & Nowozin 2018
 (the gradient penalty R1), arXiv 1801.04406.
 """
 
@@ -191,8 +191,8 @@ def consistency_objective(path: GaussianPath, *, steps: int, teacher: Teacher | 
 
     teacher: the neighbour is one DDIM step of its (consistency distillation, Song et al. 2023, algorithm 2). None: it
     is the same pair (x0, eps) at the lower time (consistency training, algorithm 3). The target is the network's own
-    answer there, without a gradient and without a moving average (Song & Dhariwal 2024, arXiv 2310.14189, section
-    3). The network predicts v, which makes f(x, 0) = x. The error of x0 over sigma_t is the error of v.
+    answer there, without a gradient and without a moving average (Song & Dhariwal 2024, arXiv 2310.14189).
+    The network predicts v, which makes f(x, 0) = x. The error of x0 over sigma_t is the error of v.
     """
 
     def loss(net: nn.Module, draws: Draws) -> Tensor:
@@ -263,7 +263,7 @@ def with_noise(draw: Callable[[Batch, torch.Generator], Draws], parts: int) -> C
 
 
 def adversarial_objective(path: GaussianPath, *, steps: int, penalty: float = 0.01) -> Objective:
-    """A loss for `train` with two players: the denoising diffusion GAN (Xiao, Kreis & Vahdat 2022, section 3).
+    """A loss for `train` with two players: the denoising diffusion GAN (Xiao, Kreis & Vahdat 2022).
 
     The critic tells pairs (x_s, x_t) of the forward process from pairs whose x_s was generated; the generator draws x0,
     and x_s follows from the posterior of notebook 06. Each player has a loss of its own. Their sum is one loss for both

@@ -600,7 +600,7 @@ def renoised(
 def generated_step(
     draw: DrawX0, path: GaussianPath, x: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator
 ) -> State:
-    """Draw x0, then x_s from q(x_s | x_t, x0) (Xiao et al. 2022, arXiv 2112.07804, section 3). Notebook 20.
+    """Draw x0, then x_s from q(x_s | x_t, x0) (Xiao et al. 2022, arXiv 2112.07804). Notebook 20.
 
     x: (B, *D) at time t. t, s: (), s < t. The state's x0_hat is the draw. `ancestral_step` has the mean in its place.
     """
@@ -613,7 +613,7 @@ def generated_step(
 def generated(
     draw: DrawX0, path: GaussianPath, x: Tensor, times: Tensor, *, generator: torch.Generator
 ) -> Iterator[State]:
-    """Large random steps (Xiao et al. 2022, arXiv 2112.07804, section 3). Notebook 20.
+    """Large random steps (Xiao et al. 2022, arXiv 2112.07804). Notebook 20.
 
     x, times and the errors are those of `walk`. With exact draws of p(x0 | x_t) it is exact in any number of steps.
     """

@@ -307,7 +307,8 @@ def step_target(denoise, path, x_t, t, s):
         Wrong(
             "the teacher's first estimate",
             two_steps(lambda x_s, x_t, path, t, s, first, second, x_m: first),
-            "You return the teacher's estimate at x_t. Then the student learns its teacher, and gains no step.",
+            "You return the teacher's estimate at x_t. Then one step of the student is one of the teacher's, and "
+            "nothing is gained.",
             UNSEEN,
         ),
         Wrong(
@@ -852,7 +853,7 @@ def mean_velocity_target(u, V, x, r, t):
         Wrong(
             "the velocity at r = t",
             lambda u, V, x, r, t: u(x, t, t),
-            "You evaluate u at r = t. That is what the network says of the velocity, and no target for r < t.",
+            "You evaluate u at r = t. That is the network's estimate of the velocity, and no target for r < t.",
             UNSEEN,
         ),
         Wrong(
@@ -890,8 +891,8 @@ FOLD = Question(
     right=(3.4, 6.0),
     solution=fold,
     why=(
-        "In the figure of section 4 the error falls like N to the power -0.45 or so. To halve it, N must grow more\n"
-        "than fourfold. For distillation, of first order, a factor of 2 is enough."
+        "In the figure of section 4 the error falls like N to the power -0.5 or a little slower. To halve it, N must\n"
+        "grow about fourfold or more. For distillation, of first order, a factor of 2 is enough."
     ),
     hints=(
         "Read two errors of the line `training` from `errors` in section 4, at N = 8 and at N = 32.",
@@ -902,13 +903,15 @@ FOLD = Question(
         WrongValue(
             "the factor of distillation",
             (1.7, 2.3),
-            "That is the factor of distillation, which is of first order. The line of training is flatter.",
+            "With a factor of 2 the error would fall like 1 / N, as that of distillation does. The line of training is "
+            "flatter. If you divided two errors: that is not yet a factor of N.",
             UNSEEN,
         ),
         WrongValue(
             "second order",
             (1.3, 1.5),
-            "A factor of 1.4 would mean an error like 1 / N². Training is slower than 1 / N, not faster.",
+            "A factor of 1.4 would mean an error like 1 / N². Here training is slower than 1 / N, not faster. If you "
+            "divided two errors: that is not yet a factor of N.",
             UNSEEN,
         ),
         WrongValue(

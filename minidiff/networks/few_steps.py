@@ -1,6 +1,6 @@
 """Networks for one large random step: a generator that draws x0, and a critic of pairs. Taught in notebook 20.
 
-Source: Xiao, Kreis & Vahdat 2022 (denoising diffusion GAN), arXiv 2112.07804, section 3 and figure 3.
+Source: Xiao, Kreis & Vahdat 2022 (denoising diffusion GAN), arXiv 2112.07804.
 """
 
 import itertools

@@ -21,7 +21,9 @@ measurement  a number with its floor, and a finding that says it
 metrics      distances between two sets of samples, each with its floor
 plots        every figure of the course
 checkpoints  weights on disk, with a card that says what they are
+languages    a small English with an exact entropy, and the names of Unicode's characters
 flows        pairs of noise and data, and what the flow between them costs (notebook 16)
+discrete     diffusion of words: masks, other words, and what several at once cost (notebook 22)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

@@ -36,7 +36,10 @@ __all__ = [
     "write_file",
 ]
 
-SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
+SHIPPED = (
+    *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels"),
+    *("english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right"),
+)
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 NEW_CARD = ".card-new.json"  # whole, but not yet in place
 

@@ -10,6 +10,7 @@ from minidiff.networks.attention import Attention, SelfAttention, attention_weig
 from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
+from minidiff.networks.transformer import TokenTransformer
 from minidiff.networks.unet import ResidualBlock, UNet
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "NoisyClassifier",
     "ResidualBlock",
     "SelfAttention",
+    "TokenTransformer",
     "UNet",
     "attention_weights",
     "build",
@@ -41,7 +43,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier)}
+NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier, TokenTransformer)}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

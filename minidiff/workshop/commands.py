@@ -266,6 +266,10 @@ def drawn(options: argparse.Namespace):
 
     device = local_device(options.device)
     net, recipe = load_run(options.checkpoint)
+    if recipe.objective == "words":
+        raise Refused(
+            f"--checkpoint must draw points or pictures, but {options.checkpoint} writes text: see notebook 22"
+        )
     if recipe.objective != "denoise":
         raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds a classifier")
     if options.command == "evaluate":

@@ -37,9 +37,9 @@ ALPHABET = {
     *CHAIN,
     *(f"minidiff.{name}" for name in ("_shell", "_tensors", "data", "exact", "networks", "training")),
     *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
-    *(f"minidiff.{name}" for name in ("plots", "checkpoints")),
+    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages")),
 }
-FAMILIES = {"minidiff.physics", "minidiff.digits", "minidiff.flows"}
+FAMILIES = {"minidiff.physics", "minidiff.digits", "minidiff.flows", "minidiff.discrete"}
 # Nothing else may draw, or ask those that do.
 DRAW = {"minidiff.plots", "minidiff.checks", "minidiff.workshop", "minidiff.__main__"}
 # What pyproject.toml asks for; Pillow comes with matplotlib, which cannot do without it.

@@ -823,9 +823,11 @@ def least_error(f, steps):
             UNSEEN,
         ),
         Wrong(
-            "the worst",
-            lambda f, steps: max(factorisation_error_truth(f, sizes) for sizes in every_size(len(f), steps)),
-            "You found the largest error. Take the smallest.",
+            "the end of each step",
+            lambda f, steps: min(
+                spent(lambda f, m, k: k * f[m + k - 1])(f, sizes) for sizes in every_size(len(f), steps)
+            ),
+            "You take f at the end of each step. The words of a step do not know each other: take f where it begins.",
             UNSEEN,
         ),
         Wrong(

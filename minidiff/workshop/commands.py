@@ -28,6 +28,7 @@ __all__ = ["main"]
 SUBJECTS = (
     *("moons", "swissroll", "checkerboard", "digits", "mnist"),
     *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
+    *("english-masked", "english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right"),
 )
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do

@@ -21,7 +21,8 @@ from tests.processes import card_of, steps_of
 from tests.workshop.conftest import noisy_images
 
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
-SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels")
+ENGLISH = ("english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right")
+SHIPPED = ("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", *ENGLISH)
 DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.objective == "denoise"]
 
 
@@ -73,6 +74,7 @@ RESULTS = {
     "mnist-ddpm": {"Frechet distance on the classifier's features", "its floor", "samples", "sampling steps"},
 }
 RESULTS["mnist-ddpm-labels"] = {*RESULTS["mnist-ddpm"], "recognised as their class"}
+RESULTS |= {name: {"share of valid sentences", "different sentences", "samples"} for name in ENGLISH}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -244,3 +246,12 @@ def test_a_recipe_of_points_is_the_mlp_of_notebook_07():
     """With its defaults, so that a card says what the notebook says."""
     made = replace(SUBJECTS["moons"].recipe, seed=5).network()
     assert same_weights(made, weights_of(initialised(MLP, generator(5))))
+
+
+def test_what_writes_text_draws_no_points(small_world, tmp_path, capsys):
+    """`sample` and `evaluate` say so, in one line."""
+    train(tmp_path / "run", "english-masked")
+    wanted = ["--checkpoint", str(tmp_path / "run"), "--n", "2", "--steps", "2"]
+    for command in (["sample", *wanted, "--out", str(tmp_path / "x.npz")], ["evaluate", *wanted]):
+        assert commands.main(command) == 2
+        assert "writes text (notebook 22)" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def profile_forms():
         ranks = order.argsort(1)
         likelihoods = [torch.where((ranks < m)[..., None], torch.eye(V).double()[x0], 2.0) for m in range(x0.shape[1])]
         entropies = [torch.distributions.Categorical(marginals(one)).entropy() for one in likelihoods]
-        return torch.stack([e[ranks >= m].mean() for m, e in enumerate(entropies)]).float()
+        return torch.stack([e[ranks >= m].mean() for m, e in enumerate(entropies)])
 
     return with_scatter, categorical
 

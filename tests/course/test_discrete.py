@@ -11,7 +11,8 @@ from minidiff import discrete, samplers, schedules
 from minidiff.discrete import TokenDenoiser, TokenPath, VectorDenoiser, masked, uniform
 from minidiff.exact import finite_denoiser
 from minidiff.languages import Language, small_english
-from minidiff.networks import TokenTransformer, initialised
+from minidiff.networks import TokenTransformer, initialised, multi_head_attention
+from minidiff.optimizers import muon_for
 from minidiff.training import Batch
 
 UNEVEN = TokenPath(torch.tensor([0.5, 0.3, 0.2]), 3, lambda t: torch.cos(torch.pi / 2 * t) ** 2)
@@ -337,6 +338,28 @@ def test_the_network_sees_what_it_may_see(causal, make_generator):
     torch.testing.assert_close(net(x), net(7 * x))  # rows may be scaled at will
     assert {id(weight) for weight in net.hidden_weights()} <= {id(weight) for weight in net.parameters()}
     assert len(net.hidden_weights()) == 8
+
+
+def test_attention_adds_a_number_for_each_distance(make_generator):
+    """Against the formula, for one head after the other; a bias of -inf is a mask."""
+    q, k, v = (torch.randn(2, 3, 4, generator=make_generator(21, part)) for part in range(3))
+    bias = torch.randn(2, 3, 3, generator=make_generator(22))
+    found = multi_head_attention(q, k, v, heads=2, bias=bias)
+    for head, part in enumerate((slice(0, 2), slice(2, 4))):
+        weights = (q[..., part] @ k[..., part].mT / 2**0.5 + bias[head]).softmax(-1)
+        torch.testing.assert_close(found[..., part], weights @ v[..., part])
+    mask = torch.ones(3, 3, dtype=torch.bool).tril()
+    banned = torch.zeros(3, 3).masked_fill(~mask, -math.inf)
+    by_mask = multi_head_attention(q, k, v, heads=2, mask=mask.expand(2, 3, 3))
+    torch.testing.assert_close(multi_head_attention(q, k, v, heads=2, bias=banned), by_mask)
+
+
+def test_muon_takes_the_hidden_weights_and_adamw_the_rest(make_generator):
+    net = initialised(lambda: TokenTransformer(5, 6, width=16, layers=2, heads=2), make_generator(23))
+    hidden, others = muon_for(net, net.hidden_weights(), 0.1, 0.2).param_groups
+    assert [id(p) for p in hidden["params"]] == [id(p) for p in net.hidden_weights()]
+    assert len(hidden["params"]) + len(others["params"]) == len(list(net.parameters()))
+    assert (hidden["lr"], others["lr"]) == (0.1, 0.2 * 0.1)
 
 
 def test_a_causal_network_is_told_the_word_before():

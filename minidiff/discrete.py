@@ -12,7 +12,7 @@ to 1 (noise), as in the whole package. In one-hot coding p(x0 | x_t), a table of
 
 Sources: Austin et al. 2021 (D3PM), arXiv 2107.03006, section 3; Shi et al. 2024 (MD4), arXiv 2406.04329; Sahoo et al.
 2024 (MDLM), arXiv 2406.07524; Ou et al. 2024, arXiv 2406.03736 (for masks the time does not matter); Dieleman et
-al. 2022 (CDCD), arXiv 2211.15089, section 3 (cross-entropy on Gaussian noise).
+al. 2022 (CDCD), arXiv 2211.15089 (cross-entropy on Gaussian noise).
 """
 
 import itertools
@@ -408,7 +408,7 @@ def masked_objective(path: TokenPath) -> Objective:
     """Cross-entropy on hidden words: the variational bound of a masked diffusion, in nats a word. Notebook 22.
 
     Of a sentence 1 to L words are hidden, all numbers alike often, and the loss is the mean over the hidden ones. Its
-    mean over sentences is the bound over L, whatever alpha(t) is (MDLM, section 3.4), so its floor is the entropy of a
+    mean over sentences is the bound over L, whatever alpha(t) is (MDLM), so its floor is the entropy of a
     sentence over L.
     """
 
@@ -458,7 +458,7 @@ def token_objective(path: TokenPath) -> Objective:
 
 
 def vector_objective(path: GaussianPath, vocabulary: int, earliest: float = 0.35) -> Objective:
-    """Cross-entropy on all words in Gaussian noise, at times from `earliest` to 1 (CDCD, section 3). Notebook 22.
+    """Cross-entropy on all words in Gaussian noise, at times from `earliest` to 1 (CDCD). Notebook 22.
 
     Before `earliest` each word can be read from its own vector, and there is nothing to learn.
     """

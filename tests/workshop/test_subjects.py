@@ -254,4 +254,4 @@ def test_what_writes_text_draws_no_points(small_world, tmp_path, capsys):
     wanted = ["--checkpoint", str(tmp_path / "run"), "--n", "2", "--steps", "2"]
     for command in (["sample", *wanted, "--out", str(tmp_path / "x.npz")], ["evaluate", *wanted]):
         assert commands.main(command) == 2
-        assert "writes text (notebook 22)" in capsys.readouterr().err
+        assert "writes text: see notebook 22" in capsys.readouterr().err

@@ -56,8 +56,8 @@ class TokenTransformer(nn.Module):
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, but {width} is not one of {heads}")
         self.vocabulary, self.length, self.causal = vocabulary, length, causal
-        self.embedding = nn.Parameter(torch.randn(vocabulary, width) / width**0.5)
-        self.place = nn.Parameter(0.02 * torch.randn(length, width))
+        self.embedding = nn.Parameter(nn.Embedding(vocabulary, width).weight.detach() / width**0.5)
+        self.place = nn.Parameter(0.02 * nn.Embedding(length, width).weight.detach())
         self.blocks = nn.ModuleList(TokenBlock(width, heads, length) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
 

@@ -21,6 +21,7 @@ measurement  a number with its floor, and a finding that says it
 metrics      distances between two sets of samples, each with its floor
 plots        every figure of the course
 checkpoints  weights on disk, with a card that says what they are
+languages    a small English with an exact entropy, and the names of Unicode's characters
 flows        pairs of noise and data, and what the flow between them costs (notebook 16)
 latents      what an autoencoder keeps, the holes it leaves, and when a latent is decided (notebook 17)
 similarity   denoisers that compare patches: within a noisy picture, within a window (notebook 18)
@@ -29,6 +30,7 @@ films        models of films, which go on from given frames (notebook 21)
 distillation  students that do in one step what a sampler does in fifty (notebook 20)
 captioned    models that a caption steers, and whether their pictures obey (notebook 19)
 functions    data that are functions: Gaussian processes, noise on any grid, bands of samples (notebook 25)
+discrete     diffusion of words: masks, other words, and what several at once cost (notebook 22)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

@@ -39,6 +39,7 @@ __all__ = [
 SHIPPED = (
     *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder"),
     *("captions", "captions-judge", "mnist-4-steps", "mnist-1-step", "plane-gan", "balls", "mnist-upsampler"),
+    *("english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right"),
 )
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 NEW_CARD = ".card-new.json"  # whole, but not yet in place

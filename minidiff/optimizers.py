@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "orthogonalised"]
+__all__ = ["Muon", "muon_for", "orthogonalised"]
 
 # One iteration maps each singular value s to a s + b s^3 + c s^5: small ones grow 3.4 times, and those near 1 stay
 # between 0.7 and 1.2. Five iterations bring all but the smallest there. (The post's coefficients.)
@@ -89,3 +89,21 @@ class Muon(torch.optim.Optimizer):
             parameter.add_(update, alpha=-hidden["lr"] * max(1, rows / columns) ** 0.5)
         self.adamw.param_groups[0]["lr"] = others["lr"]
         self.adamw.step()
+
+
+def muon_for(
+    net: nn.Module,
+    hidden: Iterable[nn.Parameter],
+    learning_rate: float,
+    others: float,
+    *,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.99),
+    momentum: float = 0.95,
+) -> Muon:
+    """Muon for the hidden weights of a network, AdamW at `others` of its learning rate for all others."""
+    hidden = list(hidden)
+    known = {id(weight) for weight in hidden}
+    rest = [weight for weight in net.parameters() if id(weight) not in known]
+    shared = {"weight_decay": weight_decay, "betas": betas, "momentum": momentum}
+    return Muon(hidden, rest, lr=learning_rate, other_lr=others * learning_rate, **shared)

@@ -17,6 +17,7 @@ from minidiff.networks.few_steps import Adversaries, StepCritic, StepGenerator
 from minidiff.networks.mlp import MLP
 from minidiff.networks.operator import FourierNetwork
 from minidiff.networks.text_encoder import TextEncoder
+from minidiff.networks.transformer import TokenTransformer
 from minidiff.networks.unet import ResidualBlock, UNet
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "StepCritic",
     "StepGenerator",
     "TextEncoder",
+    "TokenTransformer",
     "TransformerBlock",
     "UNet",
     "attention_weights",
@@ -69,7 +71,7 @@ NETWORKS = {
     for network in (
         *(MLP, UNet, Classifier, NoisyClassifier),
         *(Autoencoder, CaptionUNet, ConditionedUNet, DiT),
-        *(Adversaries, StepGenerator, FourierNetwork),
+        *(Adversaries, StepGenerator, FourierNetwork, TokenTransformer),
     )
 }
 

@@ -13,31 +13,36 @@ from minidiff.networks.normalisation import group_norm, zero_init
 __all__ = ["Attention", "SelfAttention", "attention", "attention_weights", "multi_head_attention"]
 
 
-def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d)) over the keys: what share of each value a query takes. (Vaswani et al., equation 1)
 
-    q: (..., N, d); k: (..., M, d). mask: True where a query may look at a key, broadcast to (..., N, M). Returns
-    (..., N, M); each row sums to 1. A query that may look at no key gets NaN: the caller leaves it one.
+    q: (..., N, d); k: (..., M, d). mask: True where a query may look at a key, broadcast to (..., N, M). bias: what is
+    added before the softmax, such as a number for each distance in the text (notebook 22). Returns (..., N, M); each
+    row sums to 1. A query that may look at no key gets NaN: the caller leaves it one.
     """
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if bias is not None:
+        scores = scores + bias
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return torch.softmax(scores, dim=-1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """The values, averaged with `attention_weights` (Vaswani et al., equation 1). v: (..., M, e). -> (..., N, e)"""
-    return attention_weights(q, k, mask) @ v
+    return attention_weights(q, k, mask, bias) @ v
 
 
-def multi_head_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+def multi_head_attention(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
     """Attention in each of `heads` equal parts of the features (Vaswani et al., section 3.2.2, without projections).
 
     q: (B, N, C); k, v: (B, M, C), C a multiple of heads. mask: True where a query may look at a key, (B, M) (the same
-    for all queries) or (B, N, M). Returns (B, N, C).
+    for all queries) or (B, N, M). bias: added to the scores of each head, (heads, N, M). Returns (B, N, C).
     """
     q, k, v = (split_heads(x, heads) for x in (q, k, v))  # (B, heads, N or M, C / heads)
-    return attention(q, k, v, for_heads(mask, q, k)).transpose(1, 2).flatten(2)  # (B, N, C)
+    return attention(q, k, v, for_heads(mask, q, k), bias).transpose(1, 2).flatten(2)  # (B, N, C)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

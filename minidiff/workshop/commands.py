@@ -32,10 +32,12 @@ SUBJECTS = (
     *("balls", "mnist-coarse", "mnist-upsampler"),
     *("mnist-4-steps", "mnist-1-step", "plane-gan"),
     *("captions", "captions-judge"),
+    *("english-masked", "english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right"),
 )
 HELD = {  # by objective: what cannot draw on its own
     **{"classify": "a classifier", "classify noisy": "a classifier", "autoencode": "an autoencoder"},
     **{"films": "a model of films (notebook 21 draws with it)", "upsample": "an upsampler (notebook 21 draws with it)"},
+    "words": "a model that writes text (notebook 22 writes with it)",
 }
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do

@@ -48,12 +48,13 @@ from minidiff.films import film_objective
 from minidiff.latents import autoencoder_objective
 from minidiff.measurement import Measurement
 from minidiff.networks import build, initialised
+from minidiff.optimizers import muon_for
 from minidiff.paths import GaussianPath
 from minidiff.samplers import ancestral
 from minidiff.schedules import cosine
 from minidiff.targets import Target
 from minidiff.training import Batch, Objective, Weight, batches, denoising_objective, fresh_batches
-from minidiff.workshop import evaluation, few_steps
+from minidiff.workshop import evaluation, few_steps, texts
 from minidiff.workshop.reconstruction import autoencoder_result
 from minidiff.workshop.workers import Refused
 
@@ -141,6 +142,8 @@ class Recipe:
         """The optimizer of the network's weights."""
         if self.optimizer == "muon":
             shared = {"weight_decay": self.weight_decay, "betas": self.betas, "momentum": self.momentum}
+            if hasattr(net, "hidden_weights"):
+                return muon_for(net, net.hidden_weights(), self.learning_rate, self.other_rate, **shared)
             return digit_optimizer(net, self.learning_rate, self.other_rate, **shared)
         shared = {"weight_decay": self.weight_decay, "betas": self.betas}
         if "critic_rate" in self.options:
@@ -233,6 +236,7 @@ OBJECTIVES: Mapping[str, Callable[[Recipe], Objective]] = {
     "upsample": lambda recipe: upsampling_objective(recipe.gaussian_path(), recipe.kind, weight_of(recipe)),
     "progressive": few_steps.progressive,
     "adversarial": few_steps.adversarial,
+    "words": lambda recipe: texts.OBJECTIVES[recipe.options["learns by"]](),
 }
 
 
@@ -535,6 +539,29 @@ CAPTIONS_JUDGE = replace(
     warmup=125,
 )
 
+
+def of_english(name: str, learns_by: str, about: str) -> Subject:
+    """The small English of notebook 22. learns_by: one of `texts.OBJECTIVES`."""
+    causal = learns_by == "next word"
+    network = {"network": "TokenTransformer", "vocabulary": texts.WORDS, "length": texts.LENGTH, "causal": causal}
+    recipe = Recipe(
+        name,
+        network,
+        (texts.LENGTH,),
+        1000,
+        64,
+        0.03,
+        0.9,
+        objective="words",
+        optimizer="muon",
+        betas=(0.9, 0.99),
+        other_rate=0.2,
+        warmup=20,
+        options={"learns by": learns_by},
+    )
+    return Subject(recipe, f"{about}; half a minute", points=texts.english, result=texts.result_of(learns_by))
+
+
 SUBJECTS: Mapping[str, Subject] = {
     subject.recipe.subject: subject
     for subject in [
@@ -631,6 +658,11 @@ SUBJECTS: Mapping[str, Subject] = {
             images=slots,
             result=lambda net, recipe: evaluation.accuracy(net, slot_digits("test")),
         ),
+        of_english("english-masked", "hidden words", "a small English whose words are hidden"),
+        of_english("english-fifteen", "15 % hidden words", "the same, with 15 % of the words hidden, as BERT learns"),
+        of_english("english-uniform", "exchanged words", "the small English whose words are exchanged"),
+        of_english("english-gaussian", "words as vectors", "the small English as vectors in Gaussian noise"),
+        of_english("english-left-to-right", "next word", "the small English, word by word"),
     ]
 }
 

@@ -37,12 +37,12 @@ ALPHABET = {
     *CHAIN,
     *(f"minidiff.{name}" for name in ("_shell", "_tensors", "data", "exact", "networks", "training")),
     *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
-    *(f"minidiff.{name}" for name in ("plots", "checkpoints")),
+    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages")),
 }
 FAMILIES = {
     f"minidiff.{name}"
     for name in (
-        *("captioned", "cascades", "digits", "distillation", "films", "flows"),
+        *("captioned", "cascades", "digits", "discrete", "distillation", "films", "flows"),
         *("functions", "latents", "physics", "similarity"),
     )
 }

@@ -7,7 +7,7 @@ import torch
 import minidiff
 from minidiff.data import Images
 from minidiff.data.captions import PICTURE, SLOT, Glyphs, captions_of, draw_scenes, tokenise
-from minidiff.workshop import display, subjects
+from minidiff.workshop import display, subjects, texts
 from tests.processes import finished
 
 STEPS = 300
@@ -65,6 +65,8 @@ def small_world(monkeypatch):
     monkeypatch.setattr(subjects, "glyphs", noisy_glyphs)
     monkeypatch.setattr(subjects, "RESULT_SAMPLES", 150)
     monkeypatch.setattr(subjects, "RESULT_STEPS", 2)
+    monkeypatch.setattr(texts, "SENTENCES", 20)
+    monkeypatch.setattr(texts, "STEPS", 2)
 
 
 @pytest.fixture(scope="session")

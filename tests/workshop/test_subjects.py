@@ -23,9 +23,11 @@ from tests.processes import card_of, steps_of
 from tests.workshop.conftest import noisy_images
 
 CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
+ENGLISH = ("english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right")
 SHIPPED = (
     *("mnist-classifier", "mnist-classifier-noisy", "mnist-ddpm", "mnist-ddpm-labels", "mnist-autoencoder"),
     *("captions", "captions-judge", "mnist-4-steps", "mnist-1-step", "plane-gan", "balls", "mnist-upsampler"),
+    *ENGLISH,
 )
 DRAWING = [name for name in SUBJECTS if SUBJECTS[name].recipe.draws]
 
@@ -100,6 +102,7 @@ RESULTS["balls"] = {
 RESULTS |= dict.fromkeys(("mnist-4-steps", "mnist-1-step"), RESULTS["mnist-ddpm-labels"])
 RESULTS["plane-gan"] = {"energy distance, in floors", "sliced Wasserstein distance, in floors", "samples"}
 RESULTS["plane-gan"] |= {"sampling steps"}
+RESULTS |= {name: {"share of valid sentences", "different sentences", "samples"} for name in ENGLISH}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -302,3 +305,12 @@ def test_the_gan_s_players_have_rates_of_their_own():
     generator_group, critic_group = recipe.optimize(net).param_groups
     assert (generator_group["lr"], critic_group["lr"]) == (1e-3, 2e-3)
     assert {id(p) for p in critic_group["params"]} == {id(p) for p in net.critic.parameters()}
+
+
+def test_what_writes_text_draws_no_points(small_world, tmp_path, capsys):
+    """`sample` and `evaluate` say so, in one line."""
+    train(tmp_path / "run", "english-masked")
+    wanted = ["--checkpoint", str(tmp_path / "run"), "--n", "2", "--steps", "2"]
+    for command in (["sample", *wanted, "--out", str(tmp_path / "x.npz")], ["evaluate", *wanted]):
+        assert commands.main(command) == 2
+        assert "writes text (notebook 22 writes with it)" in capsys.readouterr().err

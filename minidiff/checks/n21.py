@@ -383,7 +383,7 @@ def shown_coarse_cases(g):
         Case(
             (doubles(1, 3, 0, 4).reshape(1, 2, 2), doubles(0.5), RNG), "one picture of 2 x 2 pixels, 1 3 0 4, s = 0.5"
         ),
-        Case((normals(g, 3, 4, 4), doubles(0.3, 0.8, 2.8), RNG), "3 pictures of 4 x 4 pixels, s = 0.3, 0.8, 2.8"),
+        Case((normals(g, 3, 4, 4), doubles(0.2, 1.2, 4.2), RNG), "3 pictures of 4 x 4 pixels, s = 0.2, 1.2, 4.2"),
     )
 
 
@@ -460,6 +460,7 @@ def shown_coarse(x, s, generator):
     truth=shown_coarse_truth,
     cases=shown_coarse_cases,
     view=shown_coarse_view,
+    calls=200,
     hints=(
         "Three steps, in this order: coarsen, put noise on, enlarge.",
         "`torch.nn.functional.avg_pool2d(x[:, None], 2)` takes the means. `s[:, None, None]` gives s for each picture.",
@@ -722,7 +723,7 @@ def going_on(films, x_t, first, alpha, sigma, std):
             "replacement",
             replaced,
             "You write the given frames into x_t and ask the plain denoiser. It believes them no more than its noise "
-            "level allows, and only x_t's other frames speak beside them. That is the wrong version of this section.",
+            "level allows, and x_t's other frames outvote them. That is the wrong version of this section.",
             "inpainting by replacement",
         ),
         Wrong(
@@ -934,9 +935,8 @@ def place_at(place, velocity, k, low, high):
 
 def jump():
     from minidiff import generator
-    from minidiff.data import video
 
-    places = video.LOW + (video.HIGH - video.LOW) * torch.rand(2, 1_000_000, generator=generator(0))
+    places = 1 + (25 - 1) * torch.rand(2, 1_000_000, generator=generator(0))
     return float((places[0] - places[1]).abs().mean())
 
 
@@ -944,41 +944,47 @@ JUMP = Question(
     id="21.6",
     name="jump",
     stub="jump = None  # pixels between one frame and the next, on average, if the frames are independent",
-    right=(3.6, 3.75),
+    right=(7.9, 8.1),
     solution=jump,
     why=(
-        "Two independent uniform numbers between walls that are 11 pixels apart differ by a third of 11 on average.\n"
+        "Two independent uniform numbers between walls that are 24 pixels apart differ by a third of 24 on average.\n"
         "A metric of single frames cannot tell such films from real ones; this number can."
     ),
     hints=(
-        "In independent frames the two places are independent and uniform between 2 and 13.",
+        "In independent frames the two places are independent and uniform between 1 and 25.",
         "What is the mean of |a - b| for two uniform numbers between 0 and 1? Integrate, or draw a million.",
-        "It is 1/3.",
+        "It is 1/3, so the jump is a third of the distance between the walls.",
     ),
     wrong=(
         WrongValue(
             "the real one",
             (1.1, 1.3),
-            "That is the mean of |v| of real films, half of 2.5 (a little less, because of the walls). Independent "
-            "frames know no v.",
+            "That is the mean of |v| of the real films, half of 2.5 (a little less, because of the walls). Independent "
+            "frames have no velocity.",
+            UNSEEN,
+        ),
+        WrongValue(
+            "the box of section 6",
+            (3.6, 3.75),
+            "That is the jump in the box of section 6, whose walls are 11 pixels apart. Here they are 24 apart.",
             UNSEEN,
         ),
         WrongValue("none", (-0.01, 0.01), "That is the mean of a - b, with its sign. The jump is |a - b|.", UNSEEN),
         WrongValue(
             "half of the span",
-            (5.4, 5.6),
-            "Half of the span would be the mean distance from a wall. Both ends of a jump are random.",
+            (11.9, 12.1),
+            "Half of the span is the mean distance from one wall. Both ends of a jump are random.",
             UNSEEN,
         ),
         WrongValue(
             "a quarter of the span",
-            (2.7, 2.8),
+            (5.95, 6.05),
             "A quarter of the span is the mean distance from the middle of the box. Both ends of a jump are random.",
             UNSEEN,
         ),
         WrongValue(
             "the root mean square",
-            (4.45, 4.53),
+            (9.75, 9.85),
             "That is the root mean square, the span over the root of 6. The mean of |a - b| is smaller.",
             UNSEEN,
         ),

@@ -22,6 +22,7 @@ metrics      distances between two sets of samples, each with its floor
 plots        every figure of the course
 checkpoints  weights on disk, with a card that says what they are
 flows        pairs of noise and data, and what the flow between them costs (notebook 16)
+planning     plans as samples: walks in a maze, goals and rewards, all beside the exact answer (notebook 24)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

@@ -6,19 +6,24 @@ Points are `(n, 2)`, images `(N, C, H, W)` in [-1, 1], both float32.
     images     the record that holds images and labels; the 8x8 digits
     mnist      MNIST, from the disk or downloaded
     pictures   a folder of pictures, cut to squares of one size, in a part to train on and one to test on
+    mazes      mazes and a drunkard's walks in them
     downloads  files from the network: whole and checked, or one plain line that says why not
     places     where files of the course lie
 """
 
 from minidiff.data.images import Images, digits, to_images
+from minidiff.data.mazes import LARGE_MAZE, SMALL_MAZE, Maze, maze
 from minidiff.data.mnist import MIRRORS, MnistUnavailable, find_mnist, mnist, mnist_folders, read_idx
 from minidiff.data.pictures import Pictures, PicturesUnfit, pictures
 from minidiff.data.places import course_file
 from minidiff.data.points import checkerboard, eight_gaussians, moons, pinwheel, rings, swiss_roll, three_gaussians
 
 __all__ = [
+    "LARGE_MAZE",
     "MIRRORS",
+    "SMALL_MAZE",
     "Images",
+    "Maze",
     "MnistUnavailable",
     "Pictures",
     "PicturesUnfit",
@@ -27,6 +32,7 @@ __all__ = [
     "digits",
     "eight_gaussians",
     "find_mnist",
+    "maze",
     "mnist",
     "mnist_folders",
     "moons",

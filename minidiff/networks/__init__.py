@@ -11,6 +11,7 @@ from minidiff.networks.classifier import Classifier, NoisyClassifier
 from minidiff.networks.embeddings import NO_LABEL, LabelEmbedding, NoiseLevelEmbedding
 from minidiff.networks.mlp import MLP
 from minidiff.networks.unet import ResidualBlock, UNet
+from minidiff.networks.unet1d import ResidualBlock1d, UNet1d
 
 __all__ = [
     "MLP",
@@ -21,8 +22,10 @@ __all__ = [
     "NoiseLevelEmbedding",
     "NoisyClassifier",
     "ResidualBlock",
+    "ResidualBlock1d",
     "SelfAttention",
     "UNet",
+    "UNet1d",
     "attention_weights",
     "build",
     "initialised",
@@ -41,7 +44,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
         return make()
 
 
-NETWORKS = {network.__name__: network for network in (MLP, UNet, Classifier, NoisyClassifier)}
+NETWORKS = {network.__name__: network for network in (MLP, UNet, UNet1d, Classifier, NoisyClassifier)}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

@@ -39,7 +39,7 @@ ALPHABET = {
     *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
     *(f"minidiff.{name}" for name in ("plots", "checkpoints")),
 }
-FAMILIES = {"minidiff.physics", "minidiff.digits", "minidiff.flows"}
+FAMILIES = {"minidiff.physics", "minidiff.digits", "minidiff.flows", "minidiff.planning"}
 # Nothing else may draw, or ask those that do.
 DRAW = {"minidiff.plots", "minidiff.checks", "minidiff.workshop", "minidiff.__main__"}
 # What pyproject.toml asks for; Pillow comes with matplotlib, which cannot do without it.

@@ -121,7 +121,7 @@ SMOOTH = Exercise(
     name="smooth",
     stub='''
 def smooth(start, moves, likelihood):
-    """Where a hidden walk is at each step, given one observation of each: p(place at step k | all observations), (H, S).
+    """Where a hidden walk is at each step, given one observation of each: p(place at k | all observations), (H, S).
 
     start: (S,), p(first place). moves: (S, S), p(next place | place), a row for each place. likelihood: (H, S), the
     density of what was observed at a step, for each place where the walk may be.
@@ -799,7 +799,10 @@ EARNED = Question(
     stub="earned = None  # what the planner earns on average, if it asks for a return of 1",
     right=(0.095, 0.105),
     solution=what_luck_earns,
-    why="Only the risky choice ever returns 1, so given a return of 1 the choice was risky. It pays 1 in one case of ten.",
+    why=(
+        "Only the risky choice ever returns 1, so given a return of 1 the choice was risky. "
+        "It pays 1 in one case of ten."
+    ),
     wrong=(
         WrongValue(
             "what it asks for",

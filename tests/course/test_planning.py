@@ -207,15 +207,14 @@ def test_trajectories_fit_the_measurements_of_notebook_15(make_generator):
 # --- long walks from short ones --------------------------------------------------------------------------------------
 
 
-def test_windows_that_share_one_step_are_the_whole_chain_where_the_noise_is_small_or_all(make_generator):
-    """A single overlap place is a Markov blanket only when it is known: at t -> 0. At t -> 1 nothing is known."""
+def test_windows_that_share_one_step_are_the_whole_chain_where_the_noise_is_small(make_generator):
+    """A single place that both share parts past from future only where it is known."""
     chain = pl.walk_chain(BENT, 9)
     walks = BENT.walks(20, 9, make_generator(0))
     x0, eps = BENT.trajectories(walks), normal((20, 2, 9), make_generator(1))
     whole, parts = pl.chain_denoiser(chain, VP), pl.stitched(chain, VP, length=5, overlap=1)
-    for t, tolerance in ((0.01, 1e-9), (1.0, 1e-3)):
-        x = VP.perturb(x0, number(t), eps)
-        assert_close(parts(x, number(t)), whole(x, number(t)), tolerance)
+    x = VP.perturb(x0, number(0.01), eps)
+    assert_close(parts(x, number(0.01)), whole(x, number(0.01)), 1e-9)
     x = VP.perturb(x0, number(0.3), eps)
     assert float((parts(x, number(0.3)) - whole(x, number(0.3))).abs().max()) > 1e-2
 

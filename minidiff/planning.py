@@ -11,8 +11,8 @@ on the places of one step, a reward r is the weight e^r, and both leave the chai
 Coordinates of a trajectory are (B, 2, H), walks are (B, H), rewards and log-weights (H, S): a row for each step.
 
 Sources: Rabiner 1989, Proceedings of the IEEE 77, section III (forward-backward); Janner et al. 2022 (Diffuser), arXiv
-2205.09991; Levine 2018, arXiv 1805.00909, section 2 (rewards as probabilities); Zhang et al. 2023 (DiffCollage), arXiv
-2303.17076, section 3 (long samples from short ones); Anderson & Moore 1990, Optimal Control, section 2.4 (Riccati).
+2205.09991, section 3; Levine 2018, arXiv 1805.00909 (rewards as probabilities); Zhang et al. 2023 (DiffCollage), arXiv
+2303.17076 (long samples from short ones); Anderson & Moore 1990, Optimal Control: Linear Quadratic Methods (Riccati).
 """
 
 import math
@@ -114,7 +114,7 @@ def pinned(chain: Chain, at: Mapping[int, int]) -> Chain:
 
 
 def tilted(chain: Chain, reward: Tensor) -> Chain:
-    """The law p(walk) e^(reward of the walk), normalised (Levine 2018, equation 4). Notebook 24.
+    """The law p(walk) e^(reward of the walk), normalised (Levine 2018). Notebook 24.
 
     reward: (H, S), for being at a place at a step; the reward of a walk is the sum along it.
     """
@@ -211,13 +211,13 @@ def log_evidence(chain: Chain, path: GaussianPath) -> Callable[[Tensor, Tensor],
 
 
 def expected_reward(chain: Chain, path: GaussianPath, reward: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """E[reward | x_t], (B,): what a value function learns by regression (Diffuser, section 3.2). Notebook 24."""
+    """E[reward | x_t], (B,): what a value function learns by regression (Diffuser, section 3). Notebook 24."""
     return lambda x_t, t: (smooth(chain, log_likelihood(chain, path, x_t, t)).posterior * reward).sum(dim=(1, 2))
 
 
 @dataclass(frozen=True, eq=False)
 class stitched:
-    """A denoiser of long walks from exact ones of short windows (DiffCollage, equation 5). Taught in notebook 24.
+    """A denoiser of long walks from exact ones of short windows (DiffCollage). Taught in notebook 24.
 
     Windows of `length` begin every length - overlap steps. Scores of the windows are added, and those of the overlaps
     subtracted, as if p(walk) were the product of the windows over the product of the overlaps. Since x0_hat is a linear
@@ -372,7 +372,7 @@ class LinearSystem:
 def riccati_gains(system: LinearSystem) -> Tensor:
     """Gains K of the optimal control u_k = -K_k s_k, (H, m, n): LQR, by Riccati's recursion. Notebook 24.
 
-    (Anderson & Moore 1990, section 2.4.) It is optimal with and without noise in the motion, if noise does not depend
+    It is optimal with and without noise in the motion, if noise does not depend
     on the control.
     """
     gains, P = [], system.Qf

@@ -330,13 +330,15 @@ def test_lqr_is_the_minimum_of_the_cost():
     u = torch.stack(u)[None].requires_grad_(True)
     cost = system.cost(system.states(s0, u), u)
     (slope,) = torch.autograd.grad(cost.sum(), u)
-    assert float(slope.abs().max()) < 1e-12 * float(cost)
+    assert float(slope.abs().max()) < 1e-12 * float(cost.detach())
     assert_close(system.states(s0, u.detach())[0, -1], now)
     push = torch.full((1, 7, 1), 0.3, dtype=torch.float64)
     assert_close(system.states(s0, u, push), system.states(s0, u + push))
     by_hand = sum(0.5 * float(s @ system.Q @ s) for s in system.states(s0, u.detach())[0, :-1])
     last = system.states(s0, u.detach())[0, -1]
-    assert float(cost) == pytest.approx(by_hand + 0.5 * float(last @ system.Qf @ last) + 0.5 * float((u**2).sum()))
+    assert float(cost.detach()) == pytest.approx(
+        by_hand + 0.5 * float(last @ system.Qf @ last) + 0.5 * float((u**2).sum())
+    )
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A U-Net for trajectories and other rows of numbers: that of `unet`, with one dimension in place of two. Notebook 24.
 
-Source: Janner et al. 2022 (Diffuser), arXiv 2205.09991: convolutions along the time of a trajectory. A denoiser that sees only neighbours still makes whole trajectories, since each step of a sampler passes on
-what the last one found.
+Source: Janner et al. 2022 (Diffuser), arXiv 2205.09991: convolutions along the time of a trajectory. A denoiser that
+sees only neighbours still makes whole trajectories, since each step of a sampler passes on what the last one found.
 """
 
 import itertools

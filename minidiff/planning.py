@@ -58,6 +58,8 @@ __all__ = [
 # A place whose likelihood is less than e^-FARTHEST of the best one's counts as if it had this. Products of several such
 # numbers are still above the smallest one of float64, and what they weigh is seen in no digit.
 FARTHEST = 100.0
+# A place that some walk can pass never has a smaller message: else products vanish where x_t is near no walk at all.
+SMALLEST = 1e-150
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,20 +137,31 @@ def smooth(chain: Chain, log_likelihood: Tensor) -> Smoothed:
     """
     weights = chain.log_weights + log_likelihood
     top = weights.amax(dim=2, keepdim=True)
-    allowed = chain.log_weights > -math.inf
+    allowed = _reachable(chain)
     likelihood = torch.exp((weights - top).clamp(min=-FARTHEST)) * allowed  # (B, H, S), the largest is 1
     forward, log_evidence = [], top.sum(dim=(1, 2))
     for k in range(chain.H):
         now = (forward[-1] @ chain.moves if forward else chain.start) * likelihood[:, k]
         total = now.sum(dim=1, keepdim=True)
         log_evidence = log_evidence + total[:, 0].log()
-        forward.append(now / total)
+        forward.append((now / total).clamp(min=SMALLEST) * allowed[k])
     backward = [torch.ones_like(forward[-1])]
     for k in range(chain.H - 1, 0, -1):
         before = (likelihood[:, k] * backward[-1]) @ chain.moves.T
-        backward.append(before / before.sum(dim=1, keepdim=True))
+        backward.append((before / before.sum(dim=1, keepdim=True)).clamp(min=SMALLEST) * allowed[k - 1])
     both = torch.stack(forward, dim=1) * torch.stack(backward[::-1], dim=1)
     return Smoothed(both / both.sum(dim=2, keepdim=True), log_evidence)
+
+
+def _reachable(chain: Chain) -> Tensor:
+    """Which places some walk with weight passes at each step, (H, S), as numbers 0 and 1."""
+    free, ways = (chain.log_weights > -math.inf).double(), (chain.moves > 0).double()
+    ahead, back = [free[0] * (chain.start > 0)], [free[-1]]
+    for row in free[1:]:
+        ahead.append(((ahead[-1] @ ways) > 0) * row)
+    for row in free[:-1].flip(0):
+        back.append(((ways @ back[-1]) > 0) * row)
+    return torch.stack(ahead) * torch.stack(back[::-1])
 
 
 def bridge(chain: Chain) -> Tensor:

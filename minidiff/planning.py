@@ -385,8 +385,7 @@ class LinearSystem:
 def riccati_gains(system: LinearSystem) -> Tensor:
     """Gains K of the optimal control u_k = -K_k s_k, (H, m, n): LQR, by Riccati's recursion. Notebook 24.
 
-    It is optimal with and without noise in the motion, if noise does not depend
-    on the control.
+    It is optimal with and without noise in the motion, if the noise has mean 0 and does not depend on the control.
     """
     gains, P = [], system.Qf
     for _ in range(system.H):

@@ -451,7 +451,7 @@ def needed_push(p, lam):
             "lam times p",
             lambda p, lam: lam * p,
             "You return lam E[R | x_t], which is what a value function learns. The logarithm of a mean of exponentials "
-            "is not the mean: for small p the two have gradients that differ by a factor of e^lam.",
+            "is not the mean: for small p the two have gradients that differ by a factor of (e^lam - 1) / lam.",
             "Diffuser, arXiv 2205.09991, algorithm 1",
         ),
         Wrong(
@@ -504,7 +504,7 @@ def needed_push(p, lam):
             UNSEEN,
         ),
         Wrong(
-            "arrived and not exchanged",
+            "arriving and not arriving exchanged",
             lambda p, lam: torch.log(p + (1 - p) * math.exp(lam)),
             "You reward the walks that do not arrive.",
             UNSEEN,
@@ -850,10 +850,9 @@ PAPER = Explanation(
         "only controls are chosen, and the mode of a Gaussian is the cheapest plan. With noise the law also prefers "
         "those "
         "noises that make the trajectory cheap: given a low cost, luck was likely. The plan counts on this luck. "
-        "LQR takes "
-        "the mean of the cost over the noise instead, which nobody chooses. The cure is to keep the noise at its "
-        "prior: "
-        "maximise log E[e^(-cost)] over controls only, or plan again after each step."
+        "LQR takes the mean of the cost over the noise instead, which nobody chooses. The cure is to take this mean "
+        "first: tilt by e^(-E[cost | controls]). To maximise log E[e^(-cost) | controls] is no cure: that is the same "
+        "plan as before, since a mean of e^(-cost) is mostly a mean over lucky cases."
     ),
     look_for=(
         "It says that the noise is treated like a choice.",

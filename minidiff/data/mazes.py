@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from minidiff._tensors import check_generator, check_whole, describe
+from minidiff._tensors import check_finite, check_generator, check_whole, describe
 
 __all__ = ["LARGE_MAZE", "SMALL_MAZE", "Maze", "maze"]
 
@@ -58,9 +58,13 @@ class Maze:
         return self.places[walks].transpose(1, 2)
 
     def nearest(self, x: Tensor) -> Tensor:
-        """The place that each point of a trajectory is nearest to, (n, 2, H) -> (n, H)."""
+        """The place that each point of a trajectory is nearest to, (n, 2, H) -> (n, H).
+
+        Raises ValueError for another shape, or numbers that are not finite: they are near no place.
+        """
         if x.ndim != 3 or x.shape[1] != 2:
             raise ValueError(f"x must have shape (n, 2, H), but is {describe(x)}")
+        check_finite(x, "x")
         return torch.cdist(x.double().transpose(1, 2).contiguous(), self.places.expand(len(x), -1, -1)).argmin(dim=2)
 
     def legal(self, walks: Tensor) -> Tensor:

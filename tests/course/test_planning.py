@@ -355,6 +355,11 @@ def test_what_cannot_be_meant_is_refused(make_generator):
         maze.place(0, 2)
     with pytest.raises(ValueError, match="x must have shape"):
         maze.nearest(torch.zeros(3, 20, 2))
+    for lost in (math.nan, math.inf):  # the nearest place of NaN would be place 0, and a walk that rests there is legal
+        x = torch.zeros(3, 2, 20)
+        x[1, 0, 7] = lost
+        with pytest.raises(ValueError, match="x must be finite"):
+            maze.nearest(x)
     with pytest.raises(ValueError, match="at must leave some walk"):
         pl.pinned(pl.walk_chain(maze, 5), {0: maze.place(4, 0), -1: maze.place(4, 4)})
     with pytest.raises(ValueError, match="a step must be"):

@@ -337,7 +337,7 @@ def test_lqr_is_the_minimum_of_the_cost():
     by_hand = sum(0.5 * float(s @ system.Q @ s) for s in system.states(s0, u.detach())[0, :-1])
     last = system.states(s0, u.detach())[0, -1]
     assert float(cost.detach()) == pytest.approx(
-        by_hand + 0.5 * float(last @ system.Qf @ last) + 0.5 * float((u**2).sum())
+        by_hand + 0.5 * float(last @ system.Qf @ last) + 0.5 * float((u.detach() ** 2).sum())
     )
 
 

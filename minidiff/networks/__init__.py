@@ -19,6 +19,7 @@ from minidiff.networks.operator import FourierNetwork
 from minidiff.networks.text_encoder import TextEncoder
 from minidiff.networks.transformer import TokenTransformer
 from minidiff.networks.unet import ResidualBlock, UNet
+from minidiff.networks.unet1d import ResidualBlock1d, UNet1d
 
 __all__ = [
     "MLP",
@@ -37,6 +38,7 @@ __all__ = [
     "NoiseLevelEmbedding",
     "NoisyClassifier",
     "ResidualBlock",
+    "ResidualBlock1d",
     "SelfAttention",
     "StepCritic",
     "StepGenerator",
@@ -44,6 +46,7 @@ __all__ = [
     "TokenTransformer",
     "TransformerBlock",
     "UNet",
+    "UNet1d",
     "attention_weights",
     "build",
     "initialised",
@@ -69,7 +72,7 @@ def initialised(make: Callable[[], nn.Module], generator: torch.Generator) -> nn
 NETWORKS = {
     network.__name__: network
     for network in (
-        *(MLP, UNet, Classifier, NoisyClassifier),
+        *(MLP, UNet, UNet1d, Classifier, NoisyClassifier),
         *(Autoencoder, CaptionUNet, ConditionedUNet, DiT),
         *(Adversaries, StepGenerator, FourierNetwork, TokenTransformer),
     )

@@ -50,7 +50,10 @@ def test_a_prompt_makes_a_picture(reader, tmp_path, capsys):
     out = tmp_path / "x.png"
     how = ["--checkpoint", str(reader), "--n", "4", "--steps", "2", "--out", str(out)]
     assert commands.main(["sample", *how, "--prompt", "two slanted sevens"]) == 0
-    assert Image.open(out).size == (2 * 64, 2 * 32)
+    assert Image.open(out).size == (
+        2 * 33 * 3,
+        2 * 17 * 3,
+    )  # a line of one pixel between pictures, three times as large
 
 
 def test_without_a_prompt_captions_of_all_kinds_are_drawn(reader, tmp_path):

@@ -221,7 +221,7 @@ def test_a_network_is_built_as_its_record_says(make_generator):
 
 
 WRONG = {
-    "no network": ({}, "must name a network, one of MLP, UNet, Classifier, NoisyClassifier, .*but names None"),
+    "no network": ({}, "must name a network, one of MLP, UNet, .*, but names None"),
     "another network": ({"network": "Sequential"}, "but names 'Sequential'"),
     "another argument": ({"network": "MLP", "depth": 3}, "must hold arguments of MLP, but holds {'depth': 3} "),
     "a wrong argument": ({"network": "UNet", "widths": [5]}, r"widths must be one or more multiples of 16"),

@@ -46,7 +46,6 @@ FAMILIES = {
         *("functions", "latents", "physics", "planning", "similarity"),
     )
 }
-FAMILIES = {"minidiff.physics", "minidiff.digits", "minidiff.flows", "minidiff.planning"}
 # Nothing else may draw, or ask those that do.
 DRAW = {"minidiff.plots", "minidiff.checks", "minidiff.workshop", "minidiff.__main__"}
 # What pyproject.toml asks for; Pillow comes with matplotlib, which cannot do without it.

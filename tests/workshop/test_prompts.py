@@ -50,10 +50,8 @@ def test_a_prompt_makes_a_picture(reader, tmp_path, capsys):
     out = tmp_path / "x.png"
     how = ["--checkpoint", str(reader), "--n", "4", "--steps", "2", "--out", str(out)]
     assert commands.main(["sample", *how, "--prompt", "two slanted sevens"]) == 0
-    assert Image.open(out).size == (
-        2 * 33 * 3,
-        2 * 17 * 3,
-    )  # a line of one pixel between pictures, three times as large
+    line = 1  # between pictures; all is drawn three times as large
+    assert Image.open(out).size == (3 * 2 * (32 + line), 3 * 2 * (16 + line))
 
 
 def test_without_a_prompt_captions_of_all_kinds_are_drawn(reader, tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import minidiff
 from minidiff import bounds, exact, inverse, likelihood, metrics, physics, samplers, training
-from minidiff._tensors import expand
+from minidiff._tensors import expand, noise_like
 from minidiff.denoisers import classifier_guided, clipped, from_network, guided, predict
 from minidiff.networks import MLP, UNet, initialised
 from minidiff.optimizers import Muon
@@ -198,6 +198,18 @@ TIMES = {
     "there": torch.linspace(1, 0, 5),
 }
 G = minidiff.generator
+
+
+def jump(x, t, s):
+    """A map to another time, as a student of few steps is one. Which one is of no interest here."""
+    return x * (1 + s) / (1 + t)
+
+
+def drawn(x, t, generator):
+    """A draw of x0 given x_t, likewise."""
+    return x / 2 + noise_like(x, generator)
+
+
 SAMPLERS = {
     "ancestral": lambda x, times: samplers.ancestral(EXACT, PATH, x, times, generator=G(0)),
     "ancestral, beta": lambda x, times: samplers.ancestral(
@@ -214,6 +226,8 @@ SAMPLERS = {
     "langevin": lambda x, times: samplers.langevin(EXACT, PATH, x, times[2], steps=3, generator=G(0)),
     "annealed_langevin": lambda x, times: samplers.annealed_langevin(EXACT, PATH, x, times, steps=2, generator=G(0)),
     "predictor_corrector": lambda x, times: samplers.predictor_corrector(EXACT, PATH, x, times, generator=G(0)),
+    "renoised": lambda x, times: samplers.renoised(jump, PATH, x, times, generator=G(0)),
+    "generated": lambda x, times: samplers.generated(drawn, PATH, x, times, generator=G(0)),
 }
 
 

@@ -8,8 +8,9 @@ import torch
 
 from minidiff import samplers
 from minidiff.checks.n10 import EXERCISES
+from tests.course.checks.known import answers_of
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+solution, wrong = answers_of(EXERCISES)
 
 
 def ddim_forms():
@@ -155,14 +156,6 @@ FORMS = [
     *[("timesteps", form) for form in timestep_forms()],
     *[("churn", form) for form in churn_forms()],
 ]
-
-
-def solution(name):
-    return BY_NAME[name].solution
-
-
-def wrong(name, which):
-    return next(wrong.answer for wrong in BY_NAME[name].wrong if wrong.name == which)
 
 
 UNKNOWN = {

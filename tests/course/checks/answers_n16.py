@@ -9,8 +9,9 @@ from scipy.optimize import linear_sum_assignment
 
 from minidiff import exact, flows, schedules
 from minidiff.checks.n16 import EXERCISES
+from tests.course.checks.known import answers_of
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+solution, wrong = answers_of(EXERCISES)
 STRAIGHT = schedules.rectified_flow()
 
 
@@ -118,14 +119,6 @@ FORMS = [
     *[("straight_denoiser", form) for form in reread_forms()],
     *[("entropic_covariance", form) for form in covariance_forms()],
 ]
-
-
-def solution(name):
-    return BY_NAME[name].solution
-
-
-def wrong(name, which):
-    return next(wrong.answer for wrong in BY_NAME[name].wrong if wrong.name == which)
 
 
 UNKNOWN = {

@@ -8,8 +8,9 @@ from minidiff import exact, networks
 from minidiff.checks.n18 import EXERCISES
 from minidiff.networks.attention import attention
 from minidiff.paths import GaussianPath
+from tests.course.checks.known import answers_of
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+solution, wrong = answers_of(EXERCISES)
 
 
 def attention_forms():
@@ -110,14 +111,6 @@ FORMS = [
     *[("adaptive_norm", form) for form in norm_forms()],
     *[("patch_distances", form) for form in distance_forms()],
 ]
-
-
-def solution(name):
-    return BY_NAME[name].solution
-
-
-def wrong(name, which):
-    return next(wrong.answer for wrong in BY_NAME[name].wrong if wrong.name == which)
 
 
 UNKNOWN = {

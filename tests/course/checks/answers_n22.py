@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from minidiff import discrete
 from minidiff.checks.n22 import EXERCISES
+from tests.course.checks.known import answers_of
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+solution, wrong = answers_of(EXERCISES)
 
 
 def reverse_forms():
@@ -102,14 +103,6 @@ FORMS = [
     *[("masked_loss", form) for form in loss_forms()],
     *[("least_error", form) for form in least_forms()],
 ]
-
-
-def solution(name):
-    return BY_NAME[name].solution
-
-
-def wrong(name, which):
-    return next(wrong.answer for wrong in BY_NAME[name].wrong if wrong.name == which)
 
 
 UNKNOWN = {

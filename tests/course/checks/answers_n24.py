@@ -7,8 +7,9 @@ import torch
 
 from minidiff import planning
 from minidiff.checks.n24 import EXERCISES
+from tests.course.checks.known import answers_of
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+solution, wrong = answers_of(EXERCISES)
 
 
 def smooth_forms():
@@ -100,14 +101,6 @@ FORMS = [
     *[("arrival_probability", form) for form in arrival_forms()],
     *[("stitch", form) for form in stitch_forms()],
 ]
-
-
-def solution(name):
-    return BY_NAME[name].solution
-
-
-def wrong(name, which):
-    return next(wrong.answer for wrong in BY_NAME[name].wrong if wrong.name == which)
 
 
 UNKNOWN = {

@@ -8,8 +8,9 @@ from scipy.signal import resample as scipy_resample
 
 from minidiff import exact, functions, schedules
 from minidiff.checks.n25 import EXERCISES
+from tests.course.checks.known import answers_of
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+solution, wrong = answers_of(EXERCISES)
 
 
 def chain_forms():
@@ -109,14 +110,6 @@ FORMS = [
     *[("coverage", form) for form in coverage_forms()],
     *[("crps", form) for form in crps_forms()],
 ]
-
-
-def solution(name):
-    return BY_NAME[name].solution
-
-
-def wrong(name, which):
-    return next(wrong.answer for wrong in BY_NAME[name].wrong if wrong.name == which)
 
 
 UNKNOWN = {

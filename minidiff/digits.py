@@ -20,7 +20,7 @@ from minidiff.denoisers import Denoiser, from_network, guided
 from minidiff.measurement import Measurement
 from minidiff.metrics import frechet_distance
 from minidiff.networks import Attention, Classifier, NoisyClassifier, ResidualBlock, SelfAttention, UNet, initialised
-from minidiff.optimizers import Muon
+from minidiff.optimizers import Muon, muon_for
 from minidiff.paths import GaussianPath
 from minidiff.samplers import State, ancestral, last
 from minidiff.schedules import cosine
@@ -161,10 +161,8 @@ def digit_optimizer(
             hidden += [block.qkv.weight, block.out.weight]
         elif isinstance(block, Attention):
             hidden += [block.query.weight, block.key_value.weight, block.out.weight]
-    in_hidden = {id(weight) for weight in hidden}
-    rest = [weight for weight in net.parameters() if id(weight) not in in_hidden]
     shared = {"weight_decay": weight_decay, "betas": betas, "momentum": momentum}
-    return Muon(hidden, rest, lr=learning_rate, other_lr=others * learning_rate, **shared)
+    return muon_for(net, hidden, learning_rate, others, **shared)
 
 
 def digit_training(

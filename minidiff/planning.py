@@ -28,7 +28,7 @@ import minidiff
 from minidiff._tensors import check_generator, check_whole, describe, expand, in_double, noise_like, per_sample
 from minidiff.data.mazes import Maze
 from minidiff.networks.unet1d import UNet1d
-from minidiff.optimizers import Muon
+from minidiff.optimizers import Muon, muon_for
 from minidiff.paths import GaussianPath
 from minidiff.training import Batch, Draws, Objective, spread_times
 
@@ -325,9 +325,7 @@ def planner_optimizer(net: Planner, *, learning_rate: float = 0.02, others: floa
     hidden = [
         weight for name, weight in net.named_parameters() if "conv" in name and "middle" in name and weight.ndim > 1
     ]
-    chosen = set(map(id, hidden))
-    rest = [weight for weight in net.parameters() if id(weight) not in chosen]
-    return Muon(hidden, rest, lr=learning_rate, other_lr=others * learning_rate)
+    return muon_for(net, hidden, learning_rate, others, weight_decay=0.01)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,14 +34,6 @@ __all__ = ["Fact", "Note", "Problem", "Report", "doctor", "examine", "show", "to
 ENOUGH_DISK = 500_000_000  # bytes: MNIST, checkpoints and runs take far less, a full disk breaks all of them
 PYTHONS = ((3, 11), (3, 14))
 SECONDS_TO_MEASURE = 1.0  # a precision is measured four times, or until then: some machines are slow in bfloat16
-CHECKPOINTS = (
-    "mnist-classifier",
-    "mnist-ddpm",
-    "mnist-ddpm-labels",
-    "mnist-classifier-noisy",
-    "captions",
-    "captions-judge",
-)
 NAME_WIDTH = 13
 
 

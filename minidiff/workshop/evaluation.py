@@ -32,6 +32,7 @@ __all__ = [
     "classifier_view",
     "even_labels",
     "even_told",
+    "frechet_card",
     "image_distances",
     "point_distances",
     "principal_view",
@@ -189,6 +190,16 @@ def accuracy_in_noise(net: nn.Module, path: GaussianPath, test: Images) -> dict[
         x_t, log_snr = network_input(path, path.perturb(test.x, torch.tensor(t), eps), torch.tensor(t))
         result[f"test accuracy at t = {t}"] = share(answers(net, x_t, log_snr) == test.y)
     return result
+
+
+def frechet_card(distance: Measurement, steps: int, *, of: str = "") -> dict[str, float]:
+    """What a card says of a Frechet distance between digits. of: what was drawn, where it is not plain samples."""
+    return {
+        f"Frechet distance on the classifier's features{of}": round(distance.value, 3),
+        "its floor": round(distance.floor, 3),
+        "samples": distance.samples,
+        "sampling steps": steps,
+    }
 
 
 def recognised(samples: Tensor, y: Tensor) -> dict[str, float]:

@@ -81,13 +81,7 @@ def digit_result(net: nn.Module, recipe: "Recipe", n: int, test: Tensor) -> dict
     y = evaluation.even_labels(n, recipe.classes)
     samples = sample_few(net, recipe, n, y, seed=0)
     distance = digit_distance(samples, test, load_classifier())
-    return {
-        **evaluation.recognised(samples, y),
-        "Frechet distance on the classifier's features": round(distance.value, 3),
-        "its floor": round(distance.floor, 3),
-        "samples": distance.samples,
-        "sampling steps": own_steps(recipe),
-    }
+    return {**evaluation.recognised(samples, y), **evaluation.frechet_card(distance, own_steps(recipe))}
 
 
 def plane_result(net: nn.Module, recipe: "Recipe", n: int) -> dict[str, Any]:

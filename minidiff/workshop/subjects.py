@@ -293,13 +293,8 @@ def digit_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
     how = {"times": times, "sampler": ancestral, "seed": 0}
     samples = evaluation.sample(net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how)
     distance = digit_distance(samples, mnist("test").x, load_classifier())
-    return {
-        **({} if y is None else evaluation.recognised(samples, y)),
-        "Frechet distance on the classifier's features": round(distance.value, 3),
-        "its floor": round(distance.floor, 3),
-        "samples": distance.samples,
-        "sampling steps": RESULT_STEPS,
-    }
+    seen = {} if y is None else evaluation.recognised(samples, y)
+    return {**seen, **evaluation.frechet_card(distance, RESULT_STEPS)}
 
 
 def half_mnist(part: str) -> Images:
@@ -324,12 +319,7 @@ def upsampler_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
     source = generator(0, 3)
     samples = [upsampled(net, part, 0.1, steps=RESULT_STEPS, generator=source) for part in coarse.split(250)]
     distance = digit_distance(torch.cat(samples), test[rows[RESULT_SAMPLES:]], load_classifier())
-    return {
-        "Frechet distance on the classifier's features, from real coarse digits": round(distance.value, 3),
-        "its floor": round(distance.floor, 3),
-        "samples": distance.samples,
-        "sampling steps": RESULT_STEPS,
-    }
+    return evaluation.frechet_card(distance, RESULT_STEPS, of=", from real coarse digits")
 
 
 def student_result(net: nn.Module, recipe: Recipe) -> dict[str, Any]:

@@ -23,7 +23,12 @@ from packaging.requirements import Requirement
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
+assert "minidiff[production]" in EXTRAS["dev"]  # who reads the course installs what notebook 27 needs, too
+DIRECT = [
+    requirement
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["production"]])
+    if requirement.name != "minidiff"
+]
 PINNED = [
     *DIRECT,
     *(

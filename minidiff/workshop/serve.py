@@ -14,7 +14,6 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import asdict
-from http import HTTPStatus
 from importlib.resources import files
 from typing import NamedTuple
 

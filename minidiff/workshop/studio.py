@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minidiff import generator
 from minidiff.checkpoints import folder_of, read_card
 from minidiff.data.captions import START, WORDS, NoCaption, captions_of, null_caption, parse, tokenise
 from minidiff.networks.embeddings import NO_LABEL
@@ -58,7 +57,7 @@ class Busy(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The most of everything. pictures: in one order. places: what the network sees at once. body: bytes of a request."""
+    """The most of everything. pictures: in an order. places: that the network sees at once. body: bytes of a request."""
 
     pictures: int = 16
     places: int = 8
@@ -247,8 +246,8 @@ def shown(value: Any) -> str:
 
 
 class Drawing(NamedTuple):
-    """What came of an order: what each picture was told, in words; the samples, (n, *shape); and PNG files, one for each
-    and one with all. Of points there is one picture, a plot of them."""
+    """What came of an order. told: each picture, in words. x: the samples, (n, *shape). pictures: a PNG file of each, for
+    points one plot. sheet: a PNG file of all."""
 
     order: Order
     told: list[str]
@@ -274,15 +273,17 @@ def drawn(
     empty = -sum(counts) % places
     sources = [noise_source(net, order.seed, i) for order in orders for i in range(order.n)]
     sources += [noise_source(net, 0, i) for i in range(empty)]
-    y, parts, rounds = None, [], len(sources) // places
+    y, parts, done, rounds = None, [], 0, len(sources) // places
     if model.recipe.reads or model.recipe.classes:
         told = torch.cat([model.told(order)[0] for order in orders])
         y = torch.cat([told, told[-1:].repeat(empty, *[1] * (told.ndim - 1))])
-    for round in range(rounds):
-        rows = slice(round * places, (round + 1) * places)
-        for step, state in enumerate(model.walk(orders[0], sources[rows], None if y is None else y[rows]), start=1):
-            watch(step + round * orders[0].steps, rounds * orders[0].steps)
-        parts.append(state.x.cpu())
+    steps = rounds * orders[0].steps
+    for first in range(0, len(sources), places):
+        rows = slice(first, first + places)
+        for state in model.walk(orders[0], sources[rows], None if y is None else y[rows]):
+            x, done = state.x, done + 1
+            watch(done, steps)
+        parts.append(x.cpu())
     return list(torch.cat(parts)[: sum(counts)].split(counts))
 
 
@@ -336,7 +337,7 @@ class Studio:
         self.close(wait=kind is None)
 
     def take(self, order: Order) -> "Future[Drawing]":
-        """Take an order. Whoever gives up cancels its future. Raises Busy where too many wait, or none is taken any more.
+        """Take an order. Whoever gives up cancels its future. Raises Busy where too many wait, or at the end.
 
         An order that the model did not check itself (`Model.order`) may fail when it is drawn.
         """

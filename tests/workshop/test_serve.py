@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import random
 import re
 import shutil
 import signal
@@ -642,8 +643,16 @@ def test_the_page_asks_nobody_else_and_may_not(address):
     assert '"minidiff.workshop" = ["serve.html"]' in project  # so it comes along where the package is installed
 
 
+@pytest.fixture
+def random_state_put_back():
+    """Playwright draws from Python's own."""
+    state = random.getstate()
+    yield
+    random.setstate(state)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium")
-def test_a_person_draws_in_a_browser(address, model):
+def test_a_person_draws_in_a_browser(address, random_state_put_back):
     """By keyboard, on a desk and on a phone, in the light and in the dark, and with what a screen reader hears."""
     drivers = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e '.[browser]'")
     with drivers.sync_playwright() as driver:

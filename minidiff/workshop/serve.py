@@ -101,7 +101,7 @@ async def answered(studio: Studio, request: Request) -> Answer:
     try:
         await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise HTTPException(LEFT)
+            raise HTTPException(LEFT, "whoever sent the order has left")
         return Answer(answer.result(), time.perf_counter() - began)
     finally:
         left.cancel()

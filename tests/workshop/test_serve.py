@@ -456,7 +456,7 @@ def test_whoever_is_too_late_hears_when_to_come_again(gate, model):
         assert sentence(answer) == "3 orders are waiting, which is all that fit; try again later"
 
 
-def test_an_order_whose_sender_has_left_is_not_drawn(gate, model):
+def test_an_order_whose_sender_has_left_is_not_drawn(gate, model, caplog):
     with Studio(model) as its_studio, server.running(its_studio) as address, ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, address, {"seed": 1})
         wait_until(lambda: gate.orders)
@@ -466,6 +466,7 @@ def test_an_order_whose_sender_has_left_is_not_drawn(gate, model):
         gate.open.set()
         assert first.result().status_code == 200 and ask(address, {"seed": 3}).status_code == 200
     assert [order.seed for batch in gate.orders for order in batch] == [1, 3]
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]  # nothing to complain of
 
 
 def test_an_error_reaches_whoever_asked_and_nobody_else(model, monkeypatch, capfd):

@@ -139,7 +139,7 @@ async def complaint(request: Request, error: Exception) -> JSONResponse:
         case HTTPException(status_code=404):
             status, said = 404, f"there is nothing at {path!r}: the page is at /, and orders are sent to /draw"
         case HTTPException(status_code=405):
-            status, said = 405, f"{path} takes {headers.get('allow', 'other methods')}, but not {request.method}"
+            status, said = 405, f"{path} takes {headers.get('Allow', 'other methods')}, but not {request.method}"
         case HTTPException():
             status, said = error.status_code, error.detail
         case NoJson():

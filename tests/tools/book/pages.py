@@ -42,6 +42,7 @@ CODE = re.compile(r"^(```+|~~~+).*?^\1\s*$|(`+)(?!`).+?(?<!`)\2(?!`)", re.MULTIL
 SOUND = re.compile(r"<audio\b.*?\bsrc=\"data:audio/(?P<kind>[\w-]+);base64,(?P<data>[^\"]+)\".*?</audio>", re.DOTALL)
 GRAPH = re.compile(r"^```mermaid\n(.+?)^```$", re.MULTILINE | re.DOTALL)
 ARROW = re.compile(r"n(?P<from>\d\d)(?:\[[^\]]*\])? (?P<arrow>-->|-\.->) (?=n(?P<to>\d\d))")
+NOQA = re.compile(r" +# noqa: [A-Z0-9, ]+$", re.MULTILINE)
 SHOWS_EXPLORABLE = re.compile(r"\bexplorer\.show\(")
 
 EXPLORABLE = (
@@ -204,6 +205,7 @@ def notebook_page(book: Book, lesson: Lesson, notebook: dict) -> tuple[dict, dic
         if cell["cell_type"] == "markdown":
             cell["source"] = folded(book.linked(text, "notebooks"))
             continue
+        cell["source"] = NOQA.sub("", text)
         for number, output in enumerate(cell["outputs"], start=1):
             data, name = output.get("data", {}), f"{lesson.name[:2]}-{place}-{number}"
             if "image/png" in data:

@@ -16,7 +16,7 @@ NEEDED = ("sphinx", "myst_nb", "furo", "sphinx_copybutton", "sphinx-mathjax-offl
 
 
 def build() -> None:
-    """Write the site into build/book. It is made elsewhere and put in place when it is whole and its links lead somewhere."""
+    """Write the site into build/book. It is made elsewhere, and put in place once it is whole and no link is broken."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(f"the book needs {', '.join(missing)}: pip install -c constraints.txt -e '.[book]', or make book")
@@ -31,7 +31,15 @@ def build() -> None:
         pages = write_sources(Book(), SOURCES)
     except ValueError as error:
         sys.exit(f"the book is not built: {error}")
-    settings = ["-q", "-W", "--keep-going", "-c", str(Path(__file__).parent), "-D", f"html_extra_path={SOURCES / 'extra'}"]
+    settings = [
+        "-q",
+        "-W",
+        "--keep-going",
+        "-c",
+        str(Path(__file__).parent),
+        "-D",
+        f"html_extra_path={SOURCES / 'extra'}",
+    ]
     if sphinx_build([*settings, "-d", str(SOURCES / "doctrees"), str(SOURCES), str(new)]):
         sys.exit("the book is not built: see above")
     wrong = broken(new)
@@ -44,7 +52,8 @@ def build() -> None:
     new.rename(SITE)
     shutil.rmtree(old, ignore_errors=True)
     size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) / 1e6
-    print(f"{SITE / 'index.html'}: {len(pages)} pages, {size:.0f} MB, in {time.perf_counter() - start:.0f} s; no link is broken")
+    took = time.perf_counter() - start
+    print(f"{SITE / 'index.html'}: {len(pages)} pages, {size:.0f} MB, no link is broken, in {took:.0f} s")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -33,3 +33,15 @@ html_copy_source = html_show_copyright = html_show_sourcelink = False
 html_use_index = False
 pygments_dark_style = "a11y-dark"
 copybutton_exclude = ".linenos, .gp, .go"
+
+
+def levels(app, page, template, context, doctree) -> None:
+    """The names of the parts at the side are headings, and the theme does not say of which level."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(
+        'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
+    )
+
+
+def setup(app) -> None:
+    app.connect("html-page-context", levels, priority=900)  # after the theme, which makes the tree

@@ -78,7 +78,9 @@ def map_of(folder: Path) -> str:
     """The cell of notebook 00 that holds the map, the hours and the routes."""
     cells = [text for text in markdown_of(read_notebook(FIRST, folder)) if MAP_ROW.search(text)]
     if len(cells) != 1:
-        raise ValueError(f"{len(cells)} cells of {FIRST}.ipynb hold a map, rows of notebook, question and hours; one should")
+        raise ValueError(
+            f"{len(cells)} cells of {FIRST}.ipynb hold a map, rows of notebook, question and hours; one should"
+        )
     return cells[0]
 
 
@@ -102,7 +104,9 @@ def parts(found: list[Lesson]) -> dict[Part, list[Lesson]]:
     by_part = {part: [lesson for lesson in found if part.first <= lesson.number <= part.last] for part in PARTS}
     homeless = set(found) - {lesson for some in by_part.values() for lesson in some}
     if homeless:
-        raise ValueError(f"no part of the book holds {', '.join(sorted(lesson.name for lesson in homeless))}: see PARTS")
+        raise ValueError(
+            f"no part of the book holds {', '.join(sorted(lesson.name for lesson in homeless))}: see PARTS"
+        )
     return {part: some for part, some in by_part.items() if some}
 
 
@@ -143,5 +147,5 @@ def repository_address(path: Path = REPOSITORY / "pyproject.toml") -> str:
     """Where the repository is on GitHub: the one setting behind all buttons, `Repository` in [project.urls]."""
     address = tomllib.loads(path.read_text(encoding="utf-8"))["project"].get("urls", {}).get("Repository", "")
     if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
-        raise ValueError(f"[project.urls] needs Repository = \"https://github.com/OWNER/NAME\", but has {address!r}")
+        raise ValueError(f'[project.urls] needs Repository = "https://github.com/OWNER/NAME", but has {address!r}')
     return address

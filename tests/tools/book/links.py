@@ -1,4 +1,4 @@
-"""Follow every link of the built book: within it to a file and a place that exist, out of it only where a reader clicks."""
+"""Follow every link of the built book: to a file and a place that exist, and out of it only where a reader clicks."""
 
 from html.parser import HTMLParser
 from pathlib import Path

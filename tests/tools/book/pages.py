@@ -34,7 +34,7 @@ FILES = {
 }
 NOT_IN_HOWTO = ("The notebooks",)  # sections of the README that the first page tells in its own way
 
-SEEN = re.compile(r"\*What you see: (.+?)\*(?=\n|$)", re.DOTALL)
+SEEN = re.compile(r"^\*What you see(?:, |: )(.+?)\*(?=\n\n|\s*\Z)", re.MULTILINE | re.DOTALL)
 SUMMARY = re.compile(r"<summary>(.+?)</summary>", re.DOTALL)
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$(?![\s$])(.+?)(?<![\s\\])\$(?!\d)", re.DOTALL)
@@ -107,24 +107,35 @@ def plain_words(text: str) -> str:
     return " ".join(re.sub(r"[$`*\\{}]", "", text).split())
 
 
-def described(cells: list[dict]) -> dict[int, str]:
-    """For each code cell that draws, by its place: what is seen there, from the first description below it."""
-    words, found = "", {}
-    for place, cell in reversed(list(enumerate(cells))):
-        text = "".join(cell["source"])
-        if cell["cell_type"] == "markdown":
-            seen = SEEN.search(text)
-            words = plain_words(seen[1]) if seen else words
-        elif any("image/png" in output.get("data", {}) for output in cell["outputs"]):
-            found[place] = words
-    return found
+def described(cells: list[dict]) -> dict[tuple[int, int], str]:
+    """What is seen in each picture, by the place of its cell and of the output in it: from the next text that tells it.
+
+    Where that text has as many descriptions as pictures stand above it, each picture has its own, and else all of them.
+    """
+    found: dict[tuple[int, int], str] = {}
+    waiting: list[tuple[int, int]] = []
+    for place, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            numbered = enumerate(cell["outputs"])
+            waiting += [(place, number) for number, output in numbered if "image/png" in output.get("data", {})]
+            continue
+        words = [plain_words(seen) for seen in SEEN.findall("".join(cell["source"]))]
+        if words:
+            own = words if len(words) == len(waiting) else [" ".join(words)] * len(waiting)
+            found |= dict(zip(waiting, own, strict=True))
+            waiting = []
+    return found | dict.fromkeys(waiting, "")
 
 
 def folded(text: str) -> str:
     """Markdown whose folded questions show their formulas: what stands within HTML is not Markdown any more."""
 
     def question(found: re.Match) -> str:
-        return "<summary>" + MATH.sub(r'<span class="math notranslate nohighlight">\\(\2\\)</span>', found[1]) + "</summary>"
+        return (
+            "<summary>"
+            + MATH.sub(r'<span class="math notranslate nohighlight">\\(\2\\)</span>', found[1])
+            + "</summary>"
+        )
 
     return SUMMARY.sub(question, text)
 
@@ -138,8 +149,13 @@ def graph_as_table(text: str, found: list[Lesson]) -> str:
         rows = ["| notebook | builds on | is helped by |", "|---|---|---|"]
         for lesson in found:
             number = lesson.name[:2]
-            before = (", ".join(a for a, kind, b in arrows if b == number and kind == arrow) for arrow in ("-->", "-.->"))
-            rows.append(" | ".join([f"| [{lesson.title}]({lesson.name}.ipynb)", *(numbers_as_links(x, found) for x in before)]) + " |")
+            before = (
+                ", ".join(a for a, kind, b in arrows if b == number and kind == arrow) for arrow in ("-->", "-.->")
+            )
+            rows.append(
+                " | ".join([f"| [{lesson.title}]({lesson.name}.ipynb)", *(numbers_as_links(x, found) for x in before)])
+                + " |"
+            )
         return "\n".join(rows)
 
     return GRAPH.sub(table, text)
@@ -154,8 +170,8 @@ def picture(png: bytes, words: str, name: str, files: dict[str, bytes]) -> str:
     with Image.open(io.BytesIO(png)) as image:
         (width, height), frames = image.size, getattr(image, "n_frames", 1)
         shown = (
-            f'<img class="figure" src="figures/{name}.png" alt="{html.escape(words)}" width="{width}" height="{height}" '
-            'loading="lazy" decoding="async">'
+            f'<img class="figure" src="figures/{name}.png" alt="{html.escape(words)}" '
+            f'width="{width}" height="{height}" loading="lazy" decoding="async">'
         )
         if frames == 1:
             return shown
@@ -206,11 +222,11 @@ def notebook_page(book: Book, lesson: Lesson, notebook: dict) -> tuple[dict, dic
             cell["source"] = folded(book.linked(text, "notebooks"))
             continue
         cell["source"] = NOQA.sub("", text)
-        for number, output in enumerate(cell["outputs"], start=1):
-            data, name = output.get("data", {}), f"{lesson.name[:2]}-{place}-{number}"
+        for number, output in enumerate(cell["outputs"]):
+            data, name = output.get("data", {}), f"{lesson.name[:2]}-{place}-{number + 1}"
             if "image/png" in data:
                 png = base64.b64decode("".join(data["image/png"]))
-                output["data"] = {"text/html": picture(png, words[place], name, files)}
+                output["data"] = {"text/html": picture(png, words[place, number], name, files)}
             elif "text/html" in data:
                 output["data"] = {"text/html": sounds("".join(data["text/html"]), name, files)}
         if SHOWS_EXPLORABLE.search(text) and book.explorable:
@@ -238,7 +254,9 @@ def with_explorable(cells: list[dict]) -> None:
 
 def filled(page: str, **texts: str) -> str:
     """The template of a page, with each {{name}} replaced by its text."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: texts[found[1]], (TEMPLATES / f"{page}.md").read_text(encoding="utf-8"))
+    return re.sub(
+        r"\{\{(\w+)\}\}", lambda found: texts[found[1]], (TEMPLATES / f"{page}.md").read_text(encoding="utf-8")
+    )
 
 
 def toctree(caption: str, pages: list[str]) -> str:
@@ -272,7 +290,9 @@ def first_page(book: Book, files: dict[str, bytes]) -> str:
     tables = []
     for part, some in contents.parts(book.lessons).items():
         rows = [f"| [{lesson.title}]({lesson.name}.ipynb) | {lesson.question} | {lesson.hours} |" for lesson in some]
-        tables.append("\n".join([f"### {part.title}", "", "| notebook | the question | hours |", "|---|---|---|", *rows]))
+        tables.append(
+            "\n".join([f"### {part.title}", "", "| notebook | the question | hours |", "|---|---|---|", *rows])
+        )
     head = picture((book.root / told.picture).read_bytes(), told.words, "head", files)
     return filled(
         "index",
@@ -321,7 +341,11 @@ def write_sources(book: Book, folder: Path) -> list[str]:
         page, beside = notebook_page(book, lesson, json.loads(content))
         pages[f"{lesson.name}.ipynb"] = json.dumps(page)
         files |= beside
-    pages |= {"index.md": first_page(book, files), "howto.md": howto_page(book, files), "notation.md": notation_page(book)}
+    pages |= {
+        "index.md": first_page(book, files),
+        "howto.md": howto_page(book, files),
+        "notation.md": notation_page(book),
+    }
     for page, file in book.files.items():
         text = (book.root / file).read_text(encoding="utf-8")
         pages[f"{page}.md"] = folded(book.linked(graph_as_table(text, book.lessons), posixpath.dirname(file)))

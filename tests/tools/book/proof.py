@@ -46,10 +46,10 @@ LOOK = r"""async () => {
   return {
     formulas: article.querySelectorAll("mjx-container").length,
     errors: [...article.querySelectorAll("[data-mml-node=merror]")].map((e) => e.textContent.slice(0, 60)),
-    left: [...new Set(text.flatMap((words) => words.match(/\$[^$\n]{1,60}\$|\\\(.{1,60}\\\)|\*\*\w[^*]{1,60}\*\*/g) ?? []))],
+    left: text.flatMap((words) => words.match(/\$[^$\n]{1,60}\$|\\\(.{1,60}\\\)|\*\*\w[^*]{1,60}\*\*/g) ?? []),
     silent: sounds.filter(Boolean),
     broken: [...document.images].filter((image) => !image.naturalWidth).map((image) => image.src),
-    undescribed: [...article.querySelectorAll("img")].filter((image) => !image.alt.includes(" ")).map((image) => image.src),
+    undescribed: [...article.querySelectorAll("img")].filter((i) => !i.alt.includes(" ")).map((i) => i.src),
   };
 }"""
 
@@ -57,7 +57,8 @@ LOOK = r"""async () => {
 WIDER = """() => {
   const room = document.documentElement.clientWidth, wide = document.documentElement.scrollWidth;
   if (wide <= room) return [];
-  const clipped = (e) => { for (; e; e = e.parentElement) if (getComputedStyle(e).overflowX !== "visible") return true; };
+  const scrolls = (e) => getComputedStyle(e).overflowX !== "visible";
+  const clipped = (e) => { for (; e; e = e.parentElement) if (scrolls(e)) return true; };
   const out = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > room + 1);
   return [`the page is ${wide} pixels wide`, ...out.filter((e) => !clipped(e.parentElement)).slice(0, 4).map(
     (e) => `${e.tagName.toLowerCase()}.${e.className} reaches ${Math.round(e.getBoundingClientRect().right)}`)];
@@ -104,7 +105,9 @@ class Visit:
         self.wrong: list[str] = []
         self.minor: Counter[str] = Counter()
         self.tab = context.new_page()
-        self.tab.on("console", lambda said: said.type in ("error", "warning") and self.wrong.append(f"console: {said.text}"))
+        self.tab.on(
+            "console", lambda said: said.type in ("error", "warning") and self.wrong.append(f"console: {said.text}")
+        )
         self.tab.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
         self.tab.on("request", lambda asked: self.asked(asked.url, address))
         self.tab.on("response", lambda got: got.status >= 400 and self.wrong.append(f"{got.status} for {got.url}"))
@@ -151,7 +154,9 @@ class Visit:
         if films:
             self.tab.emulate_media(reduced_motion="reduce")
             self.tab.reload(wait_until="load")
-            stands = "() => [...document.querySelectorAll('div.film img')].every(i => i.currentSrc.endsWith('-still.png'))"
+            stands = (
+                "() => [...document.querySelectorAll('div.film img')].every(i => i.currentSrc.endsWith('-still.png'))"
+            )
             self.tab.evaluate("() => document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
             self.tab.wait_for_load_state("networkidle")
             if not self.tab.evaluate(stands):
@@ -214,7 +219,12 @@ def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | Non
             rendered += expected or 0
             minor += visit.minor
             wrong += [f"{page}: {line}" for line in visit.wrong]
-            print(f"{page}: {expected or 0} formulas, {time.perf_counter() - begin:.1f} s", *visit.wrong, sep="\n    ", flush=True)
+            print(
+                f"{page}: {expected or 0} formulas, {time.perf_counter() - begin:.1f} s",
+                *visit.wrong,
+                sep="\n    ",
+                flush=True,
+            )
         wrong += search(context, address)
         chromium.close()
     print(f"axe, minor or moderate: {', '.join(f'{name} {count}' for name, count in minor.items()) or 'nothing'}")

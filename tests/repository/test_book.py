@@ -164,8 +164,9 @@ def test_the_explorable_is_shown_once_where_it_belongs(book, monkeypatch, tmp_pa
     monkeypatch.setattr(book, "explorable", tmp_path / "explorer.html")
     assert iframes(small(), "06_exact_reversal") == 1 and iframes(small(), "05_forward_diffusion") == 0
     notebook = small()
-    notebook["cells"].insert(2, cell("explorer.show()", {"text/html": "<iframe srcdoc='x'></iframe>"}))
+    notebook["cells"].insert(2, cell("explorer.show('guidance')", {"text/html": "<iframe srcdoc='x'></iframe>"}))
     assert iframes(notebook, "06_exact_reversal") == iframes(notebook, "05_forward_diffusion") == 1
+    assert 'src="explorer.html#guidance"' in html_of(page_of(book, notebook)[0], 1)
 
 
 def test_each_picture_has_its_own_description_where_there_are_as_many():

@@ -28,6 +28,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = {key: value or "" for key, value in attributes}
         self.places |= {given[key] for key in ("id", "name") if key in given}
+        if tag == "option" and "value" in given:  # the explorable begins with the experiment that an address names
+            self.places.add(given["value"])
         if tag == "a" and "href" in given:
             self.links.add(given["href"])
         if given.get("rel") not in SAID:

@@ -23,7 +23,7 @@ from tests.tools.book.contents import Lesson
 __all__ = ["EXPLORABLE_IN", "Book", "described", "formulas", "notebook_page", "plain_words", "write_sources"]
 
 TEMPLATES = Path(__file__).parent / "pages"
-EXPLORABLE_IN = (0, 6, 14)  # the notebooks with the explorable, besides the first page
+EXPLORABLE_IN = {0: "", 6: "", 14: "guidance"}  # notebooks with the explorable, and the experiment that it begins with
 NO_CELLS = ("which-python",)  # they ask which Python runs the notebook, and no Python runs a page
 
 # The pages that are files of the course: the name of the page, the file, the heading in the list of pages.
@@ -32,7 +32,6 @@ FILES = {
     "symptoms": "notebooks/SYMPTOMS.md",
     "lecturers": "notebooks/FOR_LECTURERS.md",
 }
-NOT_IN_HOWTO = ("The notebooks",)  # sections of the README that the first page tells in its own way
 
 SEEN = re.compile(r"^\*What you see(?:, |: )(.+?)\*(?=\n\n|\s*\Z)", re.MULTILINE | re.DOTALL)
 SUMMARY = re.compile(r"<summary>(.+?)</summary>", re.DOTALL)
@@ -43,12 +42,7 @@ SOUND = re.compile(r"<audio\b.*?\bsrc=\"data:audio/(?P<kind>[\w-]+);base64,(?P<d
 GRAPH = re.compile(r"^```mermaid\n(.+?)^```$", re.MULTILINE | re.DOTALL)
 ARROW = re.compile(r"n(?P<from>\d\d)(?:\[[^\]]*\])? (?P<arrow>-->|-\.->) (?=n(?P<to>\d\d))")
 NOQA = re.compile(r" +# noqa: [A-Z0-9, ]+$", re.MULTILINE)
-SHOWS_EXPLORABLE = re.compile(r"\bexplorer\.show\(")
-
-EXPLORABLE = (
-    '<iframe class="explorable" src="explorer.html" loading="lazy" '
-    'title="An explorable: drag the modes of a mixture and watch the reverse process follow"></iframe>'
-)
+SHOWS_EXPLORABLE = re.compile(r"\bexplorer\.show\((?:experiment=)?[\"']?(?P<experiment>\w*)")
 
 
 class Book:
@@ -229,23 +223,34 @@ def notebook_page(book: Book, lesson: Lesson, notebook: dict) -> tuple[dict, dic
                 output["data"] = {"text/html": picture(png, words[place, number], name, files)}
             elif "text/html" in data:
                 output["data"] = {"text/html": sounds("".join(data["text/html"]), name, files)}
-        if SHOWS_EXPLORABLE.search(text) and book.explorable:
-            cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/html": EXPLORABLE}}]
+        shows = SHOWS_EXPLORABLE.search(text)
+        if shows and book.explorable:
+            data = {"text/html": explorable(shows["experiment"])}
+            cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": data}]
     title, _, rest = cells[0]["source"].partition("\n")
     cells[0]["source"] = f"{title}\n\n{buttons(book.address, lesson.name)}\n{rest}"
     shown = any(SHOWS_EXPLORABLE.search("".join(cell["source"])) for cell in cells)
     if book.explorable and lesson.number in EXPLORABLE_IN and not shown:
-        with_explorable(cells)
+        with_explorable(cells, EXPLORABLE_IN[lesson.number])
     notebook["cells"] = cells
     return notebook, files
 
 
-def with_explorable(cells: list[dict]) -> None:
+def explorable(experiment: str = "") -> str:
+    """The page to play with, in a frame, which it makes as high as itself and as dark as the page around it."""
+    address = f"explorer.html#{experiment}" if experiment else "explorer.html"
+    frame = (
+        f'<iframe class="explorable" src="{address}" loading="lazy" title="A diffusion model to play with"></iframe>'
+    )
+    return f'{frame}\n<p class="explorable"><a href="{address}">Play with it on a page of its own</a></p>'
+
+
+def with_explorable(cells: list[dict], experiment: str) -> None:
     """Put the explorable before the summary."""
     for cell in cells:
         before, heading, after = "".join(cell["source"]).partition("## Summary")
         if cell["cell_type"] == "markdown" and heading:
-            cell["source"] = f"{before}## Try it\n\n{EXPLORABLE}\n\n{heading}{after}"
+            cell["source"] = f"{before}## Try it\n\n{explorable(experiment)}\n\n{heading}{after}"
             return
 
 
@@ -299,7 +304,7 @@ def first_page(book: Book, files: dict[str, bytes]) -> str:
         title=told.title,
         picture=head.replace('loading="lazy" ', ""),  # it is in sight at once
         introduction=book.linked(told.introduction),
-        explorable=f"## Try it\n\n{EXPLORABLE}\n" if book.explorable else "",
+        explorable=f"## Try it\n\n{explorable()}\n" if book.explorable else "",
         routes=numbers_as_links(book.linked(routes, "notebooks"), book.lessons),
         tables="\n\n".join(tables),
         address=book.address,
@@ -308,9 +313,9 @@ def first_page(book: Book, files: dict[str, bytes]) -> str:
 
 
 def howto_page(book: Book, files: dict[str, bytes]) -> str:
-    """The README without its head, and without what the first page tells in its own way."""
+    """The README without its head, which is on the first page."""
     told = contents.readme(book.root / "README.md")
-    text = "\n".join(f"## {heading}\n{text}" for heading, text in told.sections.items() if heading not in NOT_IN_HOWTO)
+    text = "\n".join(f"## {heading}\n{text}" for heading, text in told.sections.items())
 
     def shown(found: re.Match) -> str:
         file = book.root / found[2]

@@ -1,4 +1,4 @@
-// What pages need beyond the theme: keys reach what scrolls, landmarks have names, films stop, the explorable has room.
+// What pages need beyond the theme: keys reach what scrolls, landmarks have names, films stop.
 document.addEventListener("DOMContentLoaded", () => {
   // Whoever has no mouse scrolls with the arrow keys, once the thing that scrolls can be reached.
   const reach = () => {
@@ -33,17 +33,5 @@ document.addEventListener("DOMContentLoaded", () => {
     button.dataset.moves = wanted;
     button.addEventListener("click", () => show(button.dataset.moves !== "true"));
     button.hidden = false;
-  }
-
-  // The explorable is as high as what it holds. (From a file, not a server, a page may not look into another.)
-  for (const frame of document.querySelectorAll("iframe.explorable")) {
-    const fit = () => {
-      const inside = frame.contentDocument?.body;
-      if (!inside) return;
-      const measure = () => { frame.style.height = `${inside.ownerDocument.documentElement.scrollHeight + 2}px`; };
-      new ResizeObserver(measure).observe(inside);
-    };
-    frame.addEventListener("load", fit);
-    fit();
   }
 });

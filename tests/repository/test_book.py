@@ -8,6 +8,7 @@ import copy
 import importlib.util
 import io
 import json
+import random
 import re
 import runpy
 from pathlib import Path
@@ -286,3 +287,33 @@ def test_without_a_browser_the_book_is_not_looked_at_and_this_is_said(tmp_path, 
     assert said.startswith("the book is not looked at, since ") and (
         browser.MISSING in said or browser.NO_PLAYWRIGHT in said
     )
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.MISSING)
+def test_the_proof_finds_what_is_wrong_with_a_page(tmp_path, capsys):
+    pytest.importorskip("playwright.sync_api", reason=browser.NO_PLAYWRIGHT)
+    pytest.importorskip("axe_playwright_python", reason=browser.NO_PLAYWRIGHT)
+    (tmp_path / "poor.md").write_text("$x$")
+    (tmp_path / "index.html").write_text('<html lang="en"><title>t</title><form><input name="q" aria-label="q"></form>')
+    (tmp_path / "search.html").write_text('<html lang="en"><title>t</title><p>no result')
+    (tmp_path / "poor.html").write_text(
+        '<html lang="en"><title>t</title><main><article><h1>t</h1><p style="color: #ccc">pale $x$</p>'
+        '<p style="width: 900px">wide</p><img src="none.png" alt=""><audio src="none.wav"></audio><input>'
+        '<script>console.error("a word"); new Image().src = "http://198.51.100.1/x.png"; undefined.y</script></article>'
+    )
+    state = random.getstate()
+    told = proof.prove(tmp_path, tmp_path, ["poor"], None, seconds=1)
+    random.setstate(state)  # playwright has drawn from it
+    for words in (
+        *(
+            "1 formulas are written and 0 rendered",
+            "not rendered: $x$",
+            "a picture that cannot be seen",
+            "without a description",
+        ),
+        *("a sound that cannot be played", "console: a word", "script: ", "asks http://198.51.100.1/x.png", "404 for"),
+        *("axe, in any colours: label (critical", "axe, light: color-contrast (serious", "axe, dark: color-contrast"),
+        *("on a phone, the page is", "on a phone, p. reaches", "the search for Langevin finds nothing"),
+    ):
+        assert words in told, told
+    assert "1 pages, 1 formulas" in capsys.readouterr().out

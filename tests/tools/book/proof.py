@@ -184,23 +184,28 @@ class Visit:
             self.tab.screenshot(path=folder / f"{name}.png")
 
 
-def search(context, address: str) -> list[str]:
+def search(context, address: str, seconds: float = 20) -> list[str]:
     """Type a word into the box at the side of the first page, as a reader does."""
     tab = context.new_page()
     tab.goto(f"{address}index.html")
     tab.fill("input[name=q]", SOUGHT)
     tab.press("input[name=q]", "Enter")
-    tab.wait_for_selector("#search-results li a", timeout=20_000)
-    tab.wait_for_function("document.querySelector('#search-results .search-summary')?.textContent.match(/\\d/)")
-    found = [link.get_attribute("href") or "" for link in tab.locator("#search-results li a").all()]
+    deadline, found = time.monotonic() + seconds, []
+    while not any(link.startswith(FOUND) for link in found):
+        if time.monotonic() > deadline:
+            return [f"the search for {SOUGHT} finds {found[:5] or 'nothing'} and not {FOUND}"]
+        tab.wait_for_timeout(100)
+        found = tab.locator("#search-results a").evaluate_all("links => links.map(a => a.getAttribute('href') ?? '')")
     tab.close()
-    if not any(link.startswith(FOUND) for link in found):
-        return [f"the search for {SOUGHT} finds {found[:5]} and not {FOUND}"]
     return []
 
 
-def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | None) -> str | None:
-    """Look at every page. What is wrong, or None; also None, with a word, where there is no browser."""
+def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | None, seconds: float = 20) -> str | None:
+    """Look at every page. What is wrong, or None; also None, with a word, where there is no browser.
+
+    beginnings: of the names of the pages to look at, or none for all. pictures: a folder for screenshots, or None.
+    seconds: how long the search may take.
+    """
     try:
         from axe_playwright_python.sync_playwright import Axe
         from playwright.sync_api import sync_playwright
@@ -241,7 +246,7 @@ def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | Non
                 sep="\n    ",
                 flush=True,
             )
-        wrong += search(context, address)
+        wrong += search(context, address, seconds)
         chromium.close()
     print(f"axe, minor or moderate: {', '.join(f'{name} {count}' for name, count in minor.items()) or 'nothing'}")
     took = f"{time.perf_counter() - start:.0f} s"

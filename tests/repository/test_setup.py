@@ -33,7 +33,7 @@ PINNED = [
     *DIRECT,
     *(
         Requirement(line)
-        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"]
+        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"] + EXTRAS["book"]
         if line not in EXTRAS["dev"]
     ),
 ]
@@ -50,6 +50,8 @@ COMMANDS = [
         "lab-release",
         "lab-grade",
         "lab-export",
+        "book",
+        "book-check",
         "soak",
         "mutants",
         "bench",

@@ -59,6 +59,7 @@ WHICH = --lab "$(LAB)" $(if $(COURSE),--course "$(COURSE)")
 
 .PHONY: help lab test check course notebooks seeds soak mutants bench bench-quick clean
 .PHONY: lab-release lab-grade lab-export
+.PHONY: wheel
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -109,6 +110,10 @@ soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments 
 mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
 	$(RUN) pip install -c constraints.txt -e ".[mutants]"
 	$(RUN) tests.tools.mutants
+
+wheel: $(INSTALLED)  ## build what pip installs, into build/wheel, and try it in a new environment (three minutes)
+	$(RUN) pip install -q -c constraints.txt -e ".[wheel]"
+	$(RUN) tests.tools.wheel
 
 bench: build/bench-env/installed  ## train minidiff and three public libraries side by side (hours; goes on where it stopped)
 	$(BENCHED) tests.benchmarks.quality $(BENCH)

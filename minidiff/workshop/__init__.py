@@ -8,6 +8,7 @@ display     a progress bar, a log, pictures
 evaluation  samples of a trained network, and how far they are from real ones
 workers     several processes or machines that train one network
 doctor      is everything in place on this machine?
+handout     the notebooks in a folder of the reader's, and JupyterLab to open them
 commands    the command line
 labs        what is handed out to a class, collected, marked and returned
 """

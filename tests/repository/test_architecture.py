@@ -35,7 +35,7 @@ CHAIN = ["minidiff.paths", "minidiff.schedules", "minidiff.targets", "minidiff.d
 # What every part of the course may use; each of the others is a family of its own.
 ALPHABET = {
     *CHAIN,
-    *(f"minidiff.{name}" for name in ("_shell", "_tensors", "data", "exact", "networks", "training")),
+    *(f"minidiff.{name}" for name in ("_shell", "_shipped", "_tensors", "data", "exact", "networks", "training")),
     *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
     *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages")),
 }

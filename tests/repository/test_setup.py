@@ -23,17 +23,17 @@ from packaging.requirements import Requirement
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-assert "minidiff[production]" in EXTRAS["dev"]  # who reads the course installs what notebook 27 needs, too
+assert {"minidiff[lab]", "minidiff[production]"} <= {*EXTRAS["dev"]}  # JupyterLab, and what notebook 27 needs
 DIRECT = [
     requirement
-    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["production"]])
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["lab"], *EXTRAS["production"]])
     if requirement.name != "minidiff"
 ]
 PINNED = [
     *DIRECT,
     *(
         Requirement(line)
-        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"]
+        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"] + EXTRAS["wheel"]
         if line not in EXTRAS["dev"]
     ),
 ]
@@ -52,6 +52,7 @@ COMMANDS = [
         "lab-export",
         "soak",
         "mutants",
+        "wheel",
         "bench",
         "bench-quick",
     ),
@@ -59,7 +60,7 @@ COMMANDS = [
 ]
 TOP_LEVEL = {
     *("README.md", "notebooks", "minidiff", "data", "tests", "environment.yml", "pyproject.toml", "constraints.txt"),
-    *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore"),
+    *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore", ".binder"),
 }
 
 # These tests pretend to be other programs by scripts for a POSIX shell, which Windows does not run.

@@ -53,7 +53,7 @@ def write_course(folder: Path) -> Written:
 
 
 def folder_to_open(named: Path | None) -> Path:
-    """The folder that was named; else the nearest with notebook 00: this one, `notebooks` or `minidiff-course` in it."""
+    """The folder that was named, or else the first with notebook 00: this one, `notebooks` or `minidiff-course`."""
     if named is not None:
         return named
     near = [Path(), Path("notebooks"), Path(FOLDER)]

@@ -26,7 +26,9 @@ EXTRAS = PROJECT["optional-dependencies"]
 assert {"minidiff[lab]", "minidiff[production]"} <= {*EXTRAS["dev"]}  # JupyterLab, and what notebook 27 needs
 DIRECT = [
     requirement
-    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["lab"], *EXTRAS["production"]])
+    for requirement in map(
+        Requirement, [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["lab"], *EXTRAS["production"]]
+    )
     if requirement.name != "minidiff"
 ]
 PINNED = [

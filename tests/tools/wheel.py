@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 import time
 import tomllib
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -113,10 +114,8 @@ def expected_files() -> dict[str, Path]:
 
 def run(*command: object, cwd: Path = REPOSITORY, **environment: str) -> str:
     """What a command prints, both streams together. Raises Failed where it fails."""
-    words = list(map(str, command))
-    result = subprocess.run(
-        words, cwd=cwd, text=True, env=plain_environment(**environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    words, both = list(map(str, command)), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    result = subprocess.run(words, cwd=cwd, text=True, env=plain_environment(**environment), **both)
     if result.returncode:
         raise Failed(f"{' '.join(words)} ended with code {result.returncode} and said:\n{result.stdout}")
     return result.stdout
@@ -181,7 +180,7 @@ def check_rebuilt(wheel: Path, sdist: Path) -> None:
             differing = sorted(set(first.items()) ^ set(second.items()))
             raise Failed(f"the sdist builds another wheel: {', '.join(sorted({name for name, _ in differing}))}")
         if wheel.name != again.name or wheel.read_bytes() != again.read_bytes():
-            raise Failed("the sdist builds a wheel of the same files, but not the same bytes: dates or permissions differ")
+            raise Failed("the sdist builds a wheel of the same files, but with other dates or permissions")
 
 
 def try_alone(python: Path, folder: Path) -> None:
@@ -212,7 +211,8 @@ def try_notebooks(python: Path, folder: Path) -> None:
     """With JupyterLab: notebook 00 runs and finds what it should, and `minidiff lab` serves it."""
     home = {"XDG_CACHE_HOME": str(folder / "cache"), "MPLCONFIGDIR": str(folder / "cache"), "HOME": str(folder)}
     start = time.perf_counter()
-    run(python.with_name("jupyter"), "execute", "--inplace", "--kernel_name=python3", FIRST, cwd=folder / "mine", **home)
+    execute = (python.with_name("jupyter"), "execute", "--inplace", "--kernel_name=python3", FIRST)
+    run(*execute, cwd=folder / "mine", **home)
     notebook = nbformat.read(folder / "mine" / FIRST, as_version=4)
     found = [line for each in findings(notebook) for line in each.text.splitlines() if line.startswith("✓ ")]
     if failing(notebook) or not found:
@@ -237,34 +237,35 @@ def check_served(minidiff: Path, folder: Path, home: dict[str, str]) -> str:
             stderr=file,
         )
     try:
+        pattern = re.compile(r"http://127\.0\.0\.1:\d+/lab/tree/(\S+)\?token=(\w+)")
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            address = re.search(r"http://127\.0\.0\.1:\d+/lab/tree/(\S+)\?token=(\w+)", printed.read_text())
-            if address:
-                break
+        while not (address := pattern.search(printed.read_text())):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise Failed(f"minidiff lab printed no address:\n{printed.read_text()}")
             time.sleep(0.2)
-        else:
-            raise Failed(f"minidiff lab printed no address:\n{printed.read_text()}")
-        contents = f"http://127.0.0.1:{port}/api/contents/{address.group(1)}?token={address.group(2)}"
-        for _ in range(50):  # it prints its address a moment before it listens
-            try:
-                with urllib.request.urlopen(contents, timeout=30) as answer:
-                    first = json.load(answer)["content"]["cells"][0]["source"]
-                break
-            except ConnectionError:
-                time.sleep(0.2)
-            except urllib.error.URLError as error:
-                if not isinstance(error.reason, ConnectionError):
-                    raise
-                time.sleep(0.2)
-        else:
-            raise Failed("minidiff lab does not listen where it says")
+        path, token = address.groups()
+        first = json.loads(answer(f"http://127.0.0.1:{port}/api/contents/{path}?token={token}", deadline))
     finally:
         process.terminate()
         process.wait(timeout=60)
-    if not first.startswith("# 00. "):
-        raise Failed(f"minidiff lab serves something else: {first[:60]!r}")
-    return address.group(1)
+    title = first["content"]["cells"][0]["source"]
+    if not title.startswith("# 00. "):
+        raise Failed(f"minidiff lab serves something else: {title[:60]!r}")
+    return path
+
+
+def answer(address: str, deadline: float) -> bytes:
+    """What a server answers, which may print its address a moment before it listens."""
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=60) as page:
+                return page.read()
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def main() -> None:
@@ -287,7 +288,7 @@ def main() -> None:
             folder = Path(name) / "empty"
             folder.mkdir()
             run(sys.executable, "-m", "venv", Path(name) / "env")
-            python = next((Path(name) / "env").glob("*/python*"))
+            python = Path(name, "env", *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
             pip = [python, "-m", "pip", "install", "-q", "-c", REPOSITORY / "constraints.txt"]
             run(*pip, wheel, cwd=folder)
             say("installed into a new environment")
@@ -296,7 +297,7 @@ def main() -> None:
             try_notebooks(python, folder)
     except Failed as error:
         sys.exit(f"make wheel: {error}")
-    say(f"all is well, after {time.perf_counter() - start:.0f} s; to install it: pip install {wheel.relative_to(REPOSITORY)}")
+    say(f"all is well, after {time.perf_counter() - start:.0f} s: pip install {wheel.relative_to(REPOSITORY)}")
 
 
 if __name__ == "__main__":

@@ -57,9 +57,9 @@ BENCH =
 LABS = $(RUN) minidiff.workshop.labs
 WHICH = --lab "$(LAB)" $(if $(COURSE),--course "$(COURSE)")
 
+.PHONY: wheel
 .PHONY: help lab test check course notebooks seeds soak mutants bench bench-quick clean
 .PHONY: lab-release lab-grade lab-export
-.PHONY: wheel
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile

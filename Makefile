@@ -58,6 +58,7 @@ BENCH =
 LABS = $(RUN) minidiff.workshop.labs
 WHICH = --lab "$(LAB)" $(if $(COURSE),--course "$(COURSE)")
 
+.PHONY: wheel
 .PHONY: help lab test check course notebooks seeds soak mutants bench bench-quick clean
 .PHONY: lab-release lab-grade lab-export
 .PHONY: book book-check
@@ -117,6 +118,10 @@ soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments 
 mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
 	$(RUN) pip install -c constraints.txt -e ".[mutants]"
 	$(RUN) tests.tools.mutants
+
+wheel: $(INSTALLED)  ## build what pip installs, into build/wheel, and try it in a new environment (three minutes)
+	$(RUN) pip install -q -c constraints.txt -e ".[wheel]"
+	$(RUN) tests.tools.wheel
 
 bench: build/bench-env/installed  ## train minidiff and three public libraries side by side (hours; goes on where it stopped)
 	$(BENCHED) tests.benchmarks.quality $(BENCH)

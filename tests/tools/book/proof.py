@@ -156,7 +156,7 @@ class Visit:
 
     def films(self) -> int:
         """Stop each film and start it again; then ask for calm, and see whether it stands."""
-        films = self.tab.locator("div.film").all()
+        films = self.tab.locator("article div.film").all()
         for film in films:
             button, image = film.locator("button"), film.locator("img")
             seen = []
@@ -169,7 +169,7 @@ class Visit:
             self.tab.emulate_media(reduced_motion="reduce")
             self.tab.reload(wait_until="load")
             stands = (
-                "() => [...document.querySelectorAll('div.film img')].every(i => i.currentSrc.endsWith('-still.png'))"
+                "() => [...document.querySelectorAll('article div.film img')].every(i => i.currentSrc.endsWith('-still.png'))"
             )
             self.tab.evaluate("() => document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
             self.tab.wait_for_load_state("networkidle")

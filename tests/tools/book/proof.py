@@ -168,12 +168,10 @@ class Visit:
         if films:
             self.tab.emulate_media(reduced_motion="reduce")
             self.tab.reload(wait_until="load")
-            stands = (
-                "() => [...document.querySelectorAll('article div.film img')].every(i => i.currentSrc.endsWith('-still.png'))"
-            )
             self.tab.evaluate("() => document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
             self.tab.wait_for_load_state("networkidle")
-            if not self.tab.evaluate(stands):
+            seen = self.tab.locator("article div.film img").evaluate_all("films => films.map(film => film.currentSrc)")
+            if not all(address.endswith("-still.png") for address in seen):
                 self.wrong.append("a film moves although calm was asked for")
             self.tab.emulate_media(reduced_motion="no-preference")
         return len(films)

@@ -186,7 +186,9 @@ def sounds(text: str, name: str, files: dict[str, bytes]) -> str:
         number, kind = next(numbers), found["kind"].removeprefix("x-")
         file = f"sounds/{name}-{number}.{kind}"
         files[file] = base64.b64decode(found["data"])
-        return f'<audio controls preload="metadata" src="{file}" aria-label="Sound {number} of this cell"></audio>'
+        own = re.search(r'\baria-label="([^"]+)"', found[0])  # what there is to hear, where the notebook says it
+        label = own[1] if own else f"Sound {number} of this cell"
+        return f'<audio controls preload="metadata" src="{file}" aria-label="{label}"></audio>'
 
     return SOUND.sub(player, text)
 

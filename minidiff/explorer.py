@@ -37,7 +37,7 @@ class Shown:
             f'style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>\n'
             # The page hides what follows. Where scripts may not run, JupyterLab takes the frame out and leaves this.
             "<details open><summary>A still picture, since no scripts may run here</summary>\n"
-            f'<p>In JupyterLab, <em>Trust Notebook</em> in the list of commands brings the page to life. '
+            f"<p>In JupyterLab, <em>Trust Notebook</em> in the list of commands brings the page to life. "
             f'Or <a href="{LINK}{anchor}">open it by itself</a> in a browser.</p>\n'
             f'<img src="data:image/png;base64,{picture}" alt="{ALTERNATIVE}">\n'
             "</details>"

@@ -37,7 +37,7 @@ ALPHABET = {
     *CHAIN,
     *(f"minidiff.{name}" for name in ("_shell", "_shipped", "_tensors", "data", "exact", "networks", "training")),
     *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
-    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages")),
+    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages", "explorer")),
 }
 FAMILIES = {
     f"minidiff.{name}"
@@ -159,6 +159,7 @@ def test_a_module_needs_only_the_libraries_that_the_project_asks_for(name):
 def test_networks_and_plots_stand_alone():
     shared = {"minidiff", "minidiff._tensors"}
     assert reached("minidiff.plots") <= shared
+    assert reached("minidiff.explorer") <= shared
     assert {part(module) for module in reached("minidiff.networks")} <= {*shared, "minidiff.networks"}
 
 

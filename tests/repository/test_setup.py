@@ -36,7 +36,7 @@ PINNED = [
     *DIRECT,
     *(
         Requirement(line)
-        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"]
+        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"] + EXTRAS["book"]
         if line not in EXTRAS["dev"]
     ),
     *map(Requirement, EXTRAS["wheel"]),
@@ -54,6 +54,8 @@ COMMANDS = [
         "lab-release",
         "lab-grade",
         "lab-export",
+        "book",
+        "book-check",
         "soak",
         "mutants",
         "wheel",

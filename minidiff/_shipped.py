@@ -13,7 +13,7 @@ __all__ = ["course_notebooks", "how_to_install_again", "shipped_folder"]
 
 PACKAGE = Path(__file__).parent
 NOTEBOOKS = "[0-9][0-9]_*.ipynb"
-GLOSSARY = "GLOSSARY.md"  # notebooks link to it
+TABLES = ("GLOSSARY.md", "SYMPTOMS.md")  # notebooks link to them
 
 
 def shipped_folder() -> Path | None:
@@ -23,10 +23,10 @@ def shipped_folder() -> Path | None:
 
 
 def course_notebooks() -> list[Path]:
-    """The notebooks of the course and their glossary, by name."""
+    """The notebooks of the course and the tables that they link to, by name."""
     shipped = shipped_folder()
     folder = shipped / "notebooks" if shipped else PACKAGE.parent / "notebooks"
-    return sorted([*folder.glob(NOTEBOOKS), *folder.glob(GLOSSARY)])
+    return sorted([*folder.glob(NOTEBOOKS), *(folder / name for name in TABLES if (folder / name).is_file())])
 
 
 def how_to_install_again() -> str:

@@ -34,7 +34,7 @@ class Written(NamedTuple):
 
 
 def write_course(folder: Path) -> Written:
-    """Write the notebooks and their glossary into a folder. A file that is there stays as it is, whatever it holds.
+    """Write the notebooks, and the tables that they link to, into a folder. What is there stays as it is, whatever it is.
 
     Raises Refused where the folder is a file, OSError where it cannot be written.
     """
@@ -88,12 +88,15 @@ def open_lab(folder: Path, *, browser: bool = True, port: int | None = None) -> 
 
 
 def trust(folder: Path) -> None:
-    """Have Jupyter trust the notebooks that are still as they came, so that it shows what is interactive in them."""
+    """Have Jupyter trust the notebooks that are still as they came, so that it shows what is interactive in them.
+
+    Those that show no HTML look the same without.
+    """
     import nbformat
     from nbformat.sign import NotebookNotary
 
     notary = NotebookNotary()
     for source in course_notebooks():
-        target = folder / source.name
-        if source.suffix == ".ipynb" and target.is_file() and target.read_bytes() == source.read_bytes():
+        target, content = folder / source.name, source.read_bytes()
+        if b'"text/html"' in content and target.is_file() and target.read_bytes() == content:
             notary.sign(nbformat.read(target, as_version=4))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_output
 
 from tests.repository.test_notebooks_guard import good_notebook, violations
@@ -22,7 +21,7 @@ def run(source: str) -> list[str]:
     """The magics that a cell calls, such as `pip install ...`."""
     called = []
     shell = types.SimpleNamespace(run_line_magic=lambda name, line: called.append(f"{name} {line}"))
-    exec(TransformerManager().transform_cell(source), {"get_ipython": lambda: shell})
+    exec(source, {"get_ipython": lambda: shell})
     return called
 
 
@@ -48,10 +47,10 @@ def test_in_colab_it_installs_the_course_from_the_address_of_the_project(monkeyp
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     address = PROJECT["urls"]["Repository"]
     assert address.startswith("https://") and not address.endswith((".git", "/"))
-    assert run(colab.cell_source("05")) == [f'pip install --quiet "minidiff @ git+{address}"']
+    assert run(colab.cell_source("05")) == [f"pip install --quiet 'minidiff @ git+{address}'"]
     assert "constraints" not in colab.cell_source("05")
     for number, extra in colab.EXTRAS.items():
-        assert run(colab.cell_source(number)) == [f'pip install --quiet "minidiff{extra} @ git+{address}"']
+        assert run(colab.cell_source(number)) == [f"pip install --quiet 'minidiff{extra} @ git+{address}'"]
         assert extra.strip("[]") in PROJECT["optional-dependencies"]
 
 

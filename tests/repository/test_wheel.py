@@ -178,7 +178,8 @@ def notebooks(tmp_path, monkeypatch) -> list[Path]:
     (tmp_path / "source").mkdir()
     paths = [tmp_path / "source" / name for name in names]
     for path in paths:
-        path.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', encoding="utf-8")
+        shows = '{"shows": "text/html"}'
+        path.write_text(f'{{"cells": [], "metadata": {shows}, "nbformat": 4, "nbformat_minor": 5}}', encoding="utf-8")
     monkeypatch.setattr(handout, "course_notebooks", lambda: paths)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -254,13 +255,17 @@ def test_lab_without_jupyterlab_is_one_line(notebooks, monkeypatch, capsys):
 
 
 def test_lab_trusts_what_it_has_written_and_nothing_else(notebooks, monkeypatch):
+    """Of what it has written, all that shows HTML."""
     nbformat, sign = pytest.importorskip("nbformat"), pytest.importorskip("nbformat.sign")
     signed = []
     monkeypatch.setattr(sign.NotebookNotary, "sign", lambda self, notebook: signed.append(notebook))
+    plain = notebooks[1].with_name("02_plain.ipynb")
+    plain.write_text(notebooks[1].read_text().replace("text/html", "text/plain"))
+    notebooks[2:] = [plain]  # the glossary is no notebook
     handout.write_course(Path("mine"))
     changed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
     nbformat.write(changed, "mine/01_next.ipynb")
-    Path("mine/02_foreign.ipynb").write_bytes(notebooks[0].read_bytes())
+    Path("mine/03_foreign.ipynb").write_bytes(notebooks[0].read_bytes())
     handout.trust(Path("mine"))
     assert [notebook.cells for notebook in signed] == [[]]
 

@@ -26,13 +26,14 @@ REPOSITORY = Path(__file__).parents[2]
 ID = "colab"
 TAGS = ["hide-input", "remove-cell"]  # folded in JupyterLab, and no part of the book
 
-# No versions are pinned: Colab's own PyTorch fits, and another one would take minutes.
+# No versions are pinned: Colab's own PyTorch fits, and another one would take minutes. What is meant is %pip, in words
+# of Python, since tests read notebooks as such.
 EXTRAS = {"27": "[production]"}  # what a notebook needs besides
 SOURCE = """\
 import sys
 
 if "google.colab" in sys.modules:  # Colab has all but the course itself
-    %pip install --quiet "minidiff{extra} @ git+{address}"
+    get_ipython().run_line_magic("pip", "install --quiet 'minidiff{extra} @ git+{address}'")
 """
 
 

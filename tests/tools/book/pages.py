@@ -24,7 +24,7 @@ __all__ = ["EXPLORABLE_IN", "Book", "described", "formulas", "notebook_page", "p
 
 TEMPLATES = Path(__file__).parent / "pages"
 EXPLORABLE_IN = {0: "", 6: "", 14: "guidance"}  # notebooks with the explorable, and the experiment that it begins with
-NO_CELLS = ("which-python",)  # they ask which Python runs the notebook, and no Python runs a page
+NO_CELLS = ("colab", "which-python")  # they are for the Python that runs a notebook, and none runs a page
 
 # The pages that are files of the course: the name of the page, the file, the heading in the list of pages.
 FILES = {

@@ -74,10 +74,10 @@ def decibels(power: Tensor | float) -> Tensor:
 def string_matrix(f: float, n: int, *, whole: bool = False, decay: float = 0.996, rate: int = RATE) -> Tensor:
     """A plucked string as a matrix, (n, M): a burst of M random numbers -> n samples. Notebook 23.
 
-    x[i] is burst[i], plus `decay` times the mean of two neighbouring samples of x about a period ago. The mean delays by
-    half a sample, so the rest of the period, rate / f - 1/2, is the length of the delay line; between two whole numbers it
-    is interpolated (Jaffe & Smith). whole=True rounds the period instead and forgets the half: out of tune. The burst
-    has its mean taken out, else the sound would be pushed to one side.
+    x[i] is burst[i], plus `decay` times the mean of two neighbouring samples of x about a period ago. The mean delays
+    by half a sample, so the rest of the period, rate / f - 1/2, is the length of the delay line; between two whole
+    numbers it is interpolated (Jaffe & Smith). whole=True rounds the period instead and forgets the half: out of
+    tune. The burst has its mean taken out, else the sound would be pushed to one side.
     """
     check_number("f", f)
     check_whole("n", n, least=8)

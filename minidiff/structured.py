@@ -29,7 +29,7 @@ __all__ = ["Filled", "LowRankMixture", "StationaryMixture"]
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """What stands in a gap: signals, (B, N), with the known values as they were; component: (B,), drawn or likeliest."""
+    """Signals, (B, N), whose gap is filled, the known values as they were; component: (B,), drawn or likeliest."""
 
     x: Tensor
     component: Tensor
@@ -237,7 +237,7 @@ class StationaryMixture:
         _check_weights(self.weights)
         if self.spectra.ndim != 2 or len(self.spectra) != len(self.weights) or not bool((self.spectra > 0).all()):
             raise ValueError(
-                f"spectra must be positive and of shape ({len(self.weights)}, N/2 + 1), but are {describe(self.spectra)}"
+                f"spectra must be positive, of shape ({len(self.weights)}, N/2 + 1), but are {describe(self.spectra)}"
             )
 
     @property

@@ -251,7 +251,7 @@ def spectrogram(
     frames = torch.stft(x, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
     power = 10 * torch.log10(frames.abs() ** 2 / hann.square().sum() + 1e-12)
     reach = (0, 1000 * len(x) / rate, 0, rate / 2000)
-    ax.imshow(power, origin="lower", aspect="auto", extent=reach, vmin=faintest, vmax=loudest)
+    ax.imshow(power.numpy(), origin="lower", aspect="auto", extent=reach, vmin=faintest, vmax=loudest)
     ax.set(xlabel="time, ms", ylabel="frequency, kHz")
 
 
@@ -272,7 +272,7 @@ class Sound:
         return f"<figure>{player}<figcaption>{says}</figcaption></figure>"
 
 
-def listen(x: Tensor, rate: int, says: str, *, volume: float = 0.08) -> Sound:
+def listen(x: Tensor, rate: int, says: str, *, volume: float = 0.03) -> Sound:
     """A sound, (n,), or several, (B, n), one after the other, to be played in a notebook. says: in words, for everyone.
 
     Nothing is made louder or quieter but by `volume`, the same for all sounds, so that loudness can be compared:

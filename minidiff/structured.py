@@ -97,7 +97,7 @@ class LowRankMixture:
             )
         products = self.bases.mT @ self.bases
         used = products.diagonal(dim1=1, dim2=2)
-        if not torch.allclose(products, torch.diag_embed(used.round()), atol=1e-4):
+        if not torch.allclose(products, torch.diag_embed(used.round().clamp(max=1)), atol=1e-4):
             raise ValueError("the columns of each basis must be orthonormal, or zeros where a component has fewer")
 
     @classmethod
@@ -194,7 +194,9 @@ class LowRankMixture:
             rows = torch.arange(len(x), device=x.device)
             shaken = torch.einsum("bij,bj->bi", roots[component], noise_like(means[:, 0], generator))
             z = self.like(x).variances[component].sqrt() * (means[rows, component] + shaken)
-            gap = torch.stack([self.like(x).bases[k][~known] @ each for k, each in zip(component, z, strict=True)])
+            gap = x.new_empty(len(x), int((~known).sum()))
+            for k in component.unique().tolist():
+                gap[component == k] = z[component == k] @ self.like(x).bases[k, ~known].T
             gap = gap + math.sqrt(self.floor) * noise_like(gap, generator)
         filled[:, ~known] = gap
         return Filled(filled, component)
@@ -267,7 +269,8 @@ class StationaryMixture:
         alpha, sigma = _coefficients(path, x_t, t)
         variances = alpha**2 * like(self.spectra, x_t) + sigma**2  # (B, K, N/2 + 1)
         power = torch.fft.rfft(x_t, norm="ortho").abs().square()[:, None]
-        quadratic, log_det = (power / variances * self._times).sum(2), (variances.log() * self._times).sum(2)
+        times = like(self._times, x_t)
+        quadratic, log_det = (power / variances * times).sum(2), (variances.log() * times).sum(2)
         return like(self.weights, x_t).log() - 0.5 * (quadratic + log_det + self.n * math.log(2 * math.pi))
 
     def responsibilities(self, path: GaussianPath, x_t: Tensor, t: Tensor) -> Tensor:
@@ -306,7 +309,7 @@ class StationaryMixture:
         pushed = torch.fft.irfft(torch.fft.rfft(heard)[:, None] / spectra, self.n)  # (B, K, N)
         means = -torch.cholesky_solve(pushed[:, :, gap, None], factor.expand(len(x), *factor.shape))[..., 0]
         quadratic = (heard[:, None] * pushed).sum(2) + (means * pushed[:, :, gap]).sum(2)
-        log_det = (spectra.log() * self._times).sum(1) + 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        log_det = (spectra.log() * self._times.double()).sum(1) + 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
         weights = torch.softmax(self.weights.double().log() - 0.5 * (quadratic + log_det), dim=1)
         component, filled = _chosen(weights, generator), x.clone()
         if generator is None:

@@ -37,13 +37,13 @@ ALPHABET = {
     *CHAIN,
     *(f"minidiff.{name}" for name in ("_shell", "_shipped", "_tensors", "data", "exact", "networks", "training")),
     *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
-    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages", "explorer")),
+    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages", "structured", "explorer")),
 }
 FAMILIES = {
     f"minidiff.{name}"
     for name in (
         *("captioned", "cascades", "digits", "discrete", "distillation", "films", "flows"),
-        *("functions", "latents", "physics", "planning", "similarity"),
+        *("functions", "latents", "physics", "planning", "signals", "similarity"),
     )
 }
 # Nothing else may draw, or ask those that do.

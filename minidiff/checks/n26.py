@@ -404,7 +404,7 @@ def importance_bound(log_joint, log_q):
     alternative=importance_bound_from_the_largest,
     why=(
         "p(x) is the mean of p(x, z) / q(z | x) over z from q, so the mean of K weights estimates it without bias.\n"
-        "Its logarithm is too low on average. logsumexp - ln K is the log of the mean, even where each weight is e^-900."
+        "Its logarithm is too low on average. logsumexp - ln K is the log of the mean, even where a weight is e^-900."
     ),
     truth=importance_bound_truth,
     cases=importance_bound_cases,
@@ -527,6 +527,9 @@ def window_cases(g):
     return (
         Case((*rules, 0.3 * normals(g, 1, 2) + 1, doubles(0.5), 0.2, 0.7), "one point at t = 0.5, between 0.2 and 0.7"),
         Case((*rules, normals(g, 11, 2), times, low, high), f"eleven times, and the window ({low}, {high}]"),
+        Case(
+            (*rules, normals(g, 4, 2), doubles(0.15, 0.7, 0.8, 0.9), 0.1, 0.2), "four times, and the window (0.1, 0.2]"
+        ),
     )
 
 
@@ -675,7 +678,7 @@ WITHIN = Question(
     right=(0.9882, 0.9896),
     solution=within_share,
     why=(
-        "In the plane r²/std² is exponential with the mean 2, so exp(-9/2) = 1.1 % of all real points lie farther out.\n"
+        "In the plane r²/std² is exponential with the mean 2, so exp(-9/2) = 1.1 % of all real points lie outside.\n"
         "A model at 98.9 % is perfect. In 100 dimensions nearly all points lie farther than 3 standard deviations."
     ),
     hints=(
@@ -766,16 +769,16 @@ def losses(of_real, of_fake):
     solution=losses,
     alternative=losses_by_cross_entropy,
     why=(
-        "-log sigmoid(d) = softplus(-d), and -log(1 - sigmoid(d)) = softplus(d). The critic wants real points called\n"
-        "real and generated ones not. The generator wants its points called real. Where the critic is sure that a point\n"
-        "is generated, the non-saturating loss is steep and log(1 - D) is flat."
+        "With log-odds d, -log sigmoid(d) = softplus(-d) and -log(1 - sigmoid(d)) = softplus(d). The critic wants\n"
+        "real points called real, and generated ones not. The generator wants its points called real. Where the\n"
+        "critic is sure that a point is generated, the non-saturating loss is steep, and log(1 - D) is flat."
     ),
     truth=losses_truth,
     parts=("the critic's loss", "the generator's loss"),
     cases=losses_cases,
     hints=(
         "The probability that a point is real is D = sigmoid(d). The critic's loss is -log D(real) - log(1 - D(fake)).",
-        "-log sigmoid(d) is softplus(-d), and -log(1 - sigmoid(d)) is softplus(d).",
+        "In terms of softplus, -log sigmoid(d) is softplus(-d), and -log(1 - sigmoid(d)) is softplus(d).",
         "The non-saturating generator makes -log D(fake) small.",
     ),
     wrong=(
@@ -908,14 +911,14 @@ BOARD = Explanation(
     name="Another ruler",
     task="Run the table on `data.checkerboard`, whose entropy is ln 6, and explain which places change.",
     model=(
-        "The density is 1/6 on the dark squares of standardised size, so the entropy is ln(8 · 3/4) = ln 6 = 1.79 "
-        "nats, and 4 standard\n"
-        "deviations have no meaning: count the points outside of the dark squares. Edges are hard for every smooth "
-        "density. In trials\n"
-        "with about these budgets the autoregressive model came first again (KL 0.2 to 0.3), the flow second (0.3), "
-        "then diffusion\n"
-        "(0.6) and the VAE (0.7): the flow and diffusion had changed places. So a ranking belongs to data, a budget and "
-        "a ruler. To\n"
+        "The density is 1/6 on the dark squares, whose area is 8 · 3/4 = 6 after standardising. So the entropy is "
+        "ln 6 = 1.79 nats.\n"
+        "There are no modes with a standard deviation: count the points outside of the dark squares. In trials with "
+        "about these\n"
+        "budgets the autoregressive model came first again (KL 0.2 to 0.3), the flow second (0.3), then diffusion "
+        "(0.6) and the\n"
+        "VAE (0.7): the flow and diffusion had changed places. So a ranking belongs to the data, the budget and the "
+        "ruler. To\n"
         "choose a model, repeat it with your data."
     ),
     look_for=(

@@ -23,11 +23,12 @@ __all__ = ["Players", "adversarial_objective"]
 class Players(nn.Module):
     """A generator, noise (B, noise) -> points (B, dimension), and a critic, points -> (B,)."""
 
-    def __init__(self, dimension: int = 2, noise: int = 2, width: int = 64):
+    def __init__(self, dimension: int = 2, noise: int = 2, width: int = 96):
         super().__init__()
         check_whole("noise", noise)
         self.noise = noise
-        self.generator, self.judge = dense(noise, dimension, width), dense(dimension, 1, width)
+        self.generator = dense(noise, dimension, width, layers=2)
+        self.judge = dense(dimension, 1, width, layers=2)
 
     def critic(self, x: Tensor) -> Tensor:
         """How real points look, (B, d) -> (B,)."""

@@ -24,12 +24,12 @@ def shaken(make, generator, size=0.4):
     return net
 
 
-def trained(make, loss, generator, steps=150, rate=5e-3, **options):
+def trained(make, loss, generator, steps):
     """A network after a few steps on three Gaussians."""
     net = networks.initialised(make, generator)
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
-    fresh = training.fresh_batches(lambda n, g: MIXTURE.sample(n, g)[0], batch_size=256, steps=steps, seed=3)
-    for _ in training.train(net, fresh, loss, optimizer, generator=generator, **options):
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    fresh = training.fresh_batches(lambda n, g: MIXTURE.sample(n, g)[0], batch_size=128, steps=steps, seed=3)
+    for _ in training.train(net, fresh, loss, optimizer, generator=generator, max_norm=10.0):
         pass
     return net.eval()
 
@@ -49,10 +49,9 @@ def test_the_log_determinant_is_that_of_the_jacobian(dimension, make_generator):
     flow = shaken(lambda: rivals.Flow(dimension, couplings=3, width=8), make_generator(0))
     x = normal((6, dimension), make_generator(1))
     z, log_det = flow(x)
-    jacobians = torch.func.vmap(torch.func.jacrev(lambda u: flow(u[None])[0][0]))(x)
+    jacobians = torch.stack([torch.autograd.functional.jacobian(lambda u: flow(u[None])[0][0], row) for row in x])
     assert_close(log_det, torch.linalg.slogdet(jacobians).logabsdet, 1e-9)
-    log_det = log_det.detach()
-    assert float(log_det.abs().min()) > 1e-3 and float((z - x).abs().max()) > 0.1
+    assert bool((log_det.abs() > 1e-3).all()) and bool(((z - x).abs() > 0.1).any())
     assert_close(flow.inverse(z), x, 1e-9)
     assert_close(flow.log_prob(x), standard_log_prob(z) + log_det)
 
@@ -64,13 +63,13 @@ def test_a_coupling_keeps_one_half_and_a_fresh_one_is_the_identity(make_generato
         moved = coupling(x)[0] != x
         assert not bool(moved[:, kept].any()) and int(moved.sum()) == 5 * (3 if not flip else 2)
     fresh, log_det = networks.initialised(lambda: rivals.Coupling(5, 8), make_generator(2)).double()(x)
-    assert torch.equal(fresh, x) and float(log_det.abs().max()) == 0
+    assert torch.equal(fresh, x) and not bool(log_det.any())
 
 
 def test_no_coupling_stretches_by_more_than_e_squared(make_generator):
     coupling = shaken(lambda: rivals.Coupling(2, 8), make_generator(0), size=20.0)
     log_det = coupling(normal((200, 2), make_generator(1)))[1]
-    assert 1.9 < float(log_det.abs().max()) <= 2.0
+    assert 1.9 < float(log_det.detach().abs().max()) <= 2.0
 
 
 # --- autoregression --------------------------------------------------------------------------------------------------
@@ -87,9 +86,9 @@ def test_the_log_density_of_a_mixture_is_that_of_torch(make_generator):
 def test_autoregression_is_a_density_and_its_samples_are_from_it(backwards, make_generator):
     """40,000 draws: a mean or second moment is off by 7 standard errors less than once in 10^11."""
     model = shaken(lambda: rivals.MixtureAutoregression(2, 4, 8, backwards=backwards), make_generator(0), 0.2).float()
-    assert rivals.log_integral(model.log_prob, 12.0, 600) == pytest.approx(0, abs=1e-3)
+    assert rivals.log_integral(model.log_prob, 12.0, 300) == pytest.approx(0, abs=1e-3)
     x = model.sample(40_000, make_generator(1)).double()
-    z, _ = rivals.square(12.0, 600)
+    z, _ = rivals.square(12.0, 300)
     with torch.no_grad():
         weights = torch.softmax(model.log_prob(z).double(), dim=0)
     for power in (1, 2):
@@ -135,16 +134,18 @@ def plain_vae():
 def linear_vae(generator):
     """x = A z + 0.3 noise, whose log p(x) is known: encoder and decoder are linear, and the encoder is not the best."""
     vae = networks.initialised(plain_vae, generator).double()
+    decoder = torch.tensor([[1.0, 0.3], [-0.2, 0.6]], dtype=torch.float64)
+    gain = decoder.T @ torch.linalg.inv(decoder @ decoder.T + 0.09 * torch.eye(2, dtype=torch.float64))
     with torch.no_grad():
-        vae.decoder.weight.copy_(torch.tensor([[1.0, 0.3], [-0.2, 0.6]]))
-        vae.encoder.weight.copy_(0.2 * normal((4, 2), generator))
-        vae.encoder.bias.copy_(torch.tensor([0.0, 0.0, -0.3, -0.1]))
+        vae.decoder.weight.copy_(decoder)
+        vae.encoder.weight.copy_(torch.cat([0.9 * gain, 0.05 * normal((2, 2), generator)]))
+        vae.encoder.bias.copy_(torch.tensor([0.0, 0.0, -0.7, -0.5]))
     covariance = vae.decoder.weight @ vae.decoder.weight.T + 0.09 * torch.eye(2, dtype=torch.float64)
     return vae, torch.distributions.MultivariateNormal(torch.zeros(2, dtype=torch.float64), covariance.detach())
 
 
 def test_quadrature_of_a_linear_vae_is_its_closed_form_and_the_bounds_lie_below(make_generator):
-    """The importance bound with 4,000 draws for each of 30 points; the gaps are measured in their standard errors."""
+    """The importance bound with 4,000 draws for each of 30 points, whose standard error is some 5e-4."""
     vae, exactly = linear_vae(make_generator(0))
     x = 0.8 * normal((30, 2), make_generator(1))
     truth = exactly.log_prob(x)
@@ -152,8 +153,8 @@ def test_quadrature_of_a_linear_vae_is_its_closed_form_and_the_bounds_lie_below(
     with torch.no_grad():
         elbos = torch.stack([rivals.elbo(vae, x, normal((30, 2), make_generator(2, i))) for i in range(200)]).mean()
     bounds = [float(rivals.importance_bound(vae, x, draws, make_generator(3, draws)).mean()) for draws in (10, 4000)]
-    assert float(elbos) < bounds[0] < float(truth.mean()) + 1e-3
-    assert bounds[1] == pytest.approx(float(truth.mean()), abs=0.03)
+    assert float(elbos) + 0.1 < bounds[0] < bounds[1] < float(truth.mean()) + 5e-3
+    assert bounds[1] == pytest.approx(float(truth.mean()), abs=5e-3)
 
 
 def test_the_importance_bound_with_one_draw_is_the_elbo_on_average(make_generator):
@@ -271,19 +272,15 @@ def test_every_rival_learns_with_the_loop_of_the_course(make_generator):
     """After a few steps each is nearer to three Gaussians than one Gaussian of the same mean and covariance."""
     one = torch.distributions.MultivariateNormal(torch.zeros(2), MIXTURE.covariance())
     plain = gap(one.log_prob, make_generator(9))
-    flow = trained(lambda: rivals.Flow(couplings=4, width=24), rivals.likelihood_loss, make_generator(0))
-    chain = trained(lambda: rivals.MixtureAutoregression(width=32), rivals.likelihood_loss, make_generator(1))
-    vae = trained(lambda: rivals.VAE(width=32), rivals.elbo_objective(), make_generator(2), 250, max_norm=10.0)
-    energy = trained(lambda: rivals.EnergyModel(width=32), rivals.noise_contrastive_objective(), make_generator(3))
-    log_z = rivals.log_integral(energy.log_density, 5.0, 200)
-    assert gap(flow.log_prob, make_generator(9)) < 0.8 * plain
-    assert gap(chain.log_prob, make_generator(9)) < 0.5 * plain
-    assert gap(lambda x: rivals.by_quadrature(vae, x[:500]).mean(), make_generator(9)) < 0.9 * plain
-    assert gap(lambda x: energy.log_density(x) - log_z, make_generator(9)) < 0.5 * plain
-    players = trained(
-        lambda: rivals.Players(width=32), rivals.adversarial_objective(), make_generator(4), max_norm=math.inf
-    )
-    assert float((torch.cov(players.sample(2000, make_generator(5)).T) - MIXTURE.covariance()).abs().max()) < 0.6
+    flow = trained(lambda: rivals.Flow(couplings=4, width=24), rivals.likelihood_loss, make_generator(0), 100)
+    chain = trained(lambda: rivals.MixtureAutoregression(width=32), rivals.likelihood_loss, make_generator(1), 50)
+    vae = trained(lambda: rivals.VAE(width=32), rivals.elbo_objective(), make_generator(2), 120)
+    energy = trained(lambda: rivals.EnergyModel(width=32), rivals.noise_contrastive_objective(), make_generator(3), 60)
+    log_z = rivals.log_integral(energy.log_density, 5.0, 100)
+    assert gap(flow.log_prob, make_generator(9)) < 0.85 * plain
+    assert gap(chain.log_prob, make_generator(9)) < 0.7 * plain
+    assert gap(lambda x: rivals.importance_bound(vae, x, 50, make_generator(8)), make_generator(9)) < 0.9 * plain
+    assert gap(lambda x: energy.log_density(x) - log_z, make_generator(9)) < 0.7 * plain
 
 
 def test_samples_are_a_function_of_the_generator(make_generator):

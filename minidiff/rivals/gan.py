@@ -45,7 +45,7 @@ class Players(nn.Module):
 def adversarial_objective(noise: int = 2, *, paired: bool = True, penalty: float = 0.2) -> Objective:
     """The losses of both players, added, (B,): a loss for `train`. Notebook 26.
 
-    paired: each real point is compared with a generated one (relativistic; Huang et al., equation 2); otherwise each
+    paired: each real point is compared with a generated one (relativistic; Huang et al., section 2); otherwise each
     is judged by itself (Goodfellow et al.). penalty: half of it times the square of the critic's slope, at real points
     (R1), and, if paired, at generated ones as well (R2).
     """

@@ -8,7 +8,7 @@ import math
 
 import torch
 from torch import Tensor, distributions
-from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
+from torch.nn.functional import relu, softplus
 
 from minidiff.checks.records import Case, Exercise, Explanation, Question, Wrong, WrongValue
 from minidiff.checks.views import UNSEEN, doubles, normals, uniform
@@ -710,13 +710,13 @@ WITHIN = Question(
 
 
 def losses(of_real, of_fake):
-    critic = softplus(-of_real).mean() + softplus(of_fake).mean()
-    return critic, softplus(-of_fake).mean()
+    softplus = torch.nn.functional.softplus
+    return softplus(-of_real).mean() + softplus(of_fake).mean(), softplus(-of_fake).mean()
 
 
 def losses_by_cross_entropy(of_real, of_fake):
     ones, zeros = torch.ones_like(of_fake), torch.zeros_like(of_fake)
-    entropy = binary_cross_entropy_with_logits
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
     return entropy(of_real, torch.ones_like(of_real)) + entropy(of_fake, zeros), entropy(of_fake, ones)
 
 

@@ -43,7 +43,7 @@ FAMILIES = {
     f"minidiff.{name}"
     for name in (
         *("captioned", "cascades", "digits", "discrete", "distillation", "films", "flows"),
-        *("functions", "latents", "physics", "planning", "signals", "similarity"),
+        *("functions", "latents", "physics", "planning", "rivals", "signals", "similarity"),
     )
 }
 # Nothing else may draw, or ask those that do.

@@ -64,7 +64,7 @@ MIXTURE, PATH = three_gaussians(), schedules.ddpm_linear()
 CLASSES = 3
 POINTS, STEPS, BATCH, WIDTH, RATE = 10_000, 700, 512, 64, 1e-2  # of a training
 WALK = 100  # steps of a patient's sampler
-DRAWN = 1500  # samples that are compared with real ones
+DRAWN = 3000  # samples that are compared with real ones
 MOMENTS = (torch.arange(25) + 0.5) / 25  # times at which a network is compared with the exact mean
 LAST = 200  # steps over which the loss is averaged
 LEVELS = (-20.0, 20.0)  # of log-SNR, as the network is told
@@ -300,7 +300,6 @@ class Fault:
 
 
 HEALTHY, HEALTHY_LABELS = "healthy", "healthy, with labels"
-EPS_LOSS = ("loss", "score", "network")
 FAULTS: Mapping[str, Fault] = MappingProxyType(
     {
         HEALTHY: Fault("", "", ()),
@@ -359,34 +358,37 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "labels never dropped": Fault(
             "out = net(x_t, log_snr, y)",
             "y = y.masked_fill(torch.rand(n) < 0.2, NO_LABEL); out = net(x_t, log_snr, y)",
-            ("loss", "score", "network"),
+            ("loss", "score"),
             Training(dropped=0.0),
             labelled=True,
+            seen=("mlfoundations/open-diffusion#6",),
         ),
         "gradients not cleared": Fault(
             "loss.backward(); optimizer.step()",
             "optimizer.zero_grad(); loss.backward(); optimizer.step()",
-            ("loss", "score", "network"),
+            ("loss", "score", "network", "time"),
             Training(clear=never_cleared),
         ),
         "dropout left on": Fault(
             "x0_hat = from_network(net, path, 'eps')",
             "x0_hat = from_network(net.eval(), path, 'eps')",
-            ("twice",),
+            ("score", "twice"),
             Training(dropout=0.1),
+            seen=("ipolharvard/ethos-ares#20",),
         ),
         "average from the start": Fault(
             "average = 0.9999 * average + 0.0001 * net",
             "keep = min(0.9999, k / (k + 9)); average = keep * average + (1 - keep) * net",
-            ("score", "network", "average"),
+            ("score", "network", "time", "average"),
             Training(average=from_the_start, decay=0.9999),
             seen=("konpatp/diffae#16", "openai/improved-diffusion#59"),
         ),
         "fewer steps, same betas": Fault(
             "path = tabulated(torch.linspace(1e-4, 0.02, 50))",
             "path = tabulated(20 * torch.linspace(1e-4, 0.02, 50))",
-            ("ends", "network", "sampler"),
+            ("ends",),
             Training(path=schedules.ddpm_linear(50)),
+            seen=("zoubohao/DenoisingDiffusionProbabilityModel-ddpm-#14",),
         ),
         "another scale of time": Fault(
             "out = net(x, t)",
@@ -405,6 +407,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             "x0_hat = (x - sigma * out) / alpha",
             ("score", "network"),
             sampling=Sampling(x0=as_if_v),
+            seen=("invoke-ai/InvokeAI#7495",),
         ),
         "sign of the noise": Fault(
             "x0_hat = (x + sigma * out) / alpha",
@@ -424,11 +427,12 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             "x = mean + path.posterior_variance(t, s).sqrt() * z",
             ("sampler", "noise", "one step", "last step"),
             sampling=Sampling(step=betas_of_the_table),
+            seen=("huggingface/diffusers#2076",),
         ),
         "noise in the last step": Fault(
             "x = mean + beta.sqrt() * z",
             "x = mean + (beta.sqrt() * z if s > 0 else 0)",
-            ("one step", "last step"),
+            ("last step",),
             sampling=Sampling(step=noise_at_the_end),
         ),
         "clipped to the range of pixels": Fault(
@@ -447,13 +451,13 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "predicted noise for fresh noise": Fault(
             "x = mean + std * eps_hat",
             "x = mean + std * torch.randn(n, 2)",
-            ("sampler", "repeats", "one step"),
+            ("sampler", "noise", "repeats", "one step"),
             sampling=Sampling(step=predicted_noise),
         ),
         "steps in the wrong order": Fault(
             "for k in range(T):",
             "for k in reversed(range(T)):",
-            ("sampler", "network", "last step"),
+            ("sampler", "last step"),
             sampling=Sampling(order=rising),
         ),
         "asked for the time of the next step": Fault(
@@ -831,7 +835,7 @@ def second_moment(the: Consultation) -> float:
 
 def both_ends(the: Consultation) -> float:
     """Distance between x_1 of its training and the start of its sampler, in floors of normal noise."""
-    g, n = generator(28, 13), DRAWN
+    g, n = generator(28, 13), 2 * DRAWN
     x_1, _ = the.patient.noised(_rows(the.patient, n, g), torch.ones(n), g)
     start = the.patient.sampling.start(n, g)
     lines = the.ruler.lines
@@ -971,27 +975,27 @@ ROUNDING = 1e-4
 # Between which bounds a healthy patient lies. Chosen with the seeds 5 to 9, tried with the seeds 0 to 4.
 BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
-        "sampler": (0.0, 1.5),
-        "network": (0.0, 1.6),
-        "loss": (0.97, 1.25),
-        "forward": (0.0, 0.06),
-        "score": (0.0, 0.13),
+        "sampler": (0.0, 2.4),
+        "network": (0.0, 2.4),
+        "loss": (0.95, 1.2),
+        "forward": (0.0, 0.1),
+        "score": (0.0, 0.11),
         "labels": (0.0, 0.15),
-        "time": (1e-3, math.inf),
+        "time": (0.05, math.inf),
         "one step": (0.0, ROUNDING),
         "last step": (0.0, ROUNDING),
         "noise": (0.9, 1.1),
         "repeats": (0.0, 0.1),
         "ends": (0.0, 1.8),
-        "order": (1.7, math.inf),
+        "order": (1.5, math.inf),
         "guidance": (0.0, ROUNDING),
-        "average": (0.0, 1.25),
+        "average": (0.0, 1.5),
         "data": (0.0, ROUNDING),
         "twice": (0.0, ROUNDING),
     }
 )
 # A network with labels learns the unlabelled case from a fifth of each batch, so it is less exact there.
-LABELLED_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType({"score": (0.0, 0.3), "loss": (0.97, 1.25)})
+LABELLED_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType({"score": (0.0, 0.3)})
 
 
 def examine(patient: Patient, only: Sequence[str] = ()) -> dict[str, Reading]:

@@ -572,13 +572,28 @@ class Patient:
         return x
 
 
+class _Dropout(nn.Module):
+    """Drop a share of the activations in training. PyTorch's own layer draws from the global random state."""
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share, self.asked = share, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        self.asked += 1
+        kept = torch.rand(x.shape, generator=generator(28, 22, self.asked)) >= self.share
+        return x * kept / (1 - self.share)
+
+
 class _Dropping(networks.MLP):
     """An MLP that drops some activations in training."""
 
     def __init__(self, share: float, classes: int):
         super().__init__(width=WIDTH, classes=classes)
         first, *others = self.hidden
-        self.hidden = nn.Sequential(first, *(nn.Sequential(layer, nn.Dropout(share)) for layer in others))
+        self.hidden = nn.Sequential(first, *(nn.Sequential(layer, _Dropout(share)) for layer in others))
 
 
 def train(do: Training, labelled: bool, *, seed: int, steps: int = STEPS) -> Patient:
@@ -697,11 +712,12 @@ class Reading(NamedTuple):
 class Ruler:
     """Sliced Wasserstein-2 distance to real data in multiples of its floor, from samples (N, 2). Notebook 11.
 
-    truth: where real data come from. The distance is the mean over three sets of real points, equally many, and the
-    floor is what four more such sets come to.
+    truth: where real data come from. n: how many points are compared; None: 3000. The distance is the mean over three
+    sets of real points, equally many, and the floor is what four more such sets come to.
     """
 
-    def __init__(self, truth: GaussianMixture, n: int = DRAWN):
+    def __init__(self, truth: GaussianMixture, n: int | None = None):
+        n = n or DRAWN
         lines = torch.randn(2, 40, generator=generator(28, 1))
         self.lines = lines / lines.norm(dim=0)
         self.real = [self._sorted(truth.sample(n, generator(28, 2, i))[0]) for i in range(3)]

@@ -32,6 +32,7 @@ captioned    models that a caption steers, and whether their pictures obey (note
 functions    data that are functions: Gaussian processes, noise on any grid, bands of samples (notebook 25)
 discrete     diffusion of words: masks, other words, and what several at once cost (notebook 22)
 planning     plans as samples: walks in a maze, goals and rewards, all beside the exact answer (notebook 24)
+clinic       models with one fault each, and instruments that say where it is (notebook 28)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

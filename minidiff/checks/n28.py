@@ -755,12 +755,26 @@ def diagnose(rang, chances):
 
 # 28.5 below_the_floor, 28.6 the_instrument
 
+
+def below():
+    floor, claimed = 1.0, 0.6
+    excess = 0.0  # the mean square distance of a denoiser to the exact one, which is never negative
+    return "another game" if claimed < floor + excess else "better than exact"
+
+
+def finds_it():
+    t, s, x = torch.tensor(0.5), torch.tensor(0.49), torch.tensor([[1.0, -1.0]])
+    denoise = exact.mixture_denoiser(data.three_gaussians(), schedules.ddpm_linear())
+    differs = float((denoise(x, s) - denoise(x, t)).abs().max()) > 1e-6  # the same x, no noise left to average over
+    return "one step" if differs else "samples"
+
+
 BELOW_THE_FLOOR = Question(
     id="28.5",
     name="below",
     stub='below = None  # loss at 0.6 of its floor: "better than exact", "unlucky seed", "another game", "overfit"',
     right="another game",
-    solution=lambda: "another game",
+    solution=below,
     why=(
         "The exact denoiser has the smallest mean square error of all functions of x_t and t, on fresh data. A loss "
         "far\n"
@@ -798,7 +812,7 @@ INSTRUMENT = Question(
     name="finds_it",
     stub='finds_it = None  # finds a denoiser that is asked at s for t: "samples", "loss", "score", "one step", "ends"',
     right="one step",
-    solution=lambda: "one step",
+    solution=finds_it,
     why=(
         "Loss and score look at the network, which is right. The samples stay at the floor with 100 steps. One step\n"
         "against the reference, with the same noise, differs at once, because there nothing is averaged."

@@ -36,6 +36,7 @@ signals      plucked strings and whispered vowels, their pitch and their spectro
 planning     plans as samples: walks in a maze, goals and rewards, all beside the exact answer (notebook 24)
 explorer     a page to play with: a mixture and its exact diffusion model, in a browser
 rivals       flows, autoregression, a VAE, a GAN and an energy model of points (notebook 26)
+clinic       models with one fault each, and instruments that say where it is (notebook 28)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named
 

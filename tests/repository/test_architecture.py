@@ -42,7 +42,7 @@ ALPHABET = {
 FAMILIES = {
     f"minidiff.{name}"
     for name in (
-        *("captioned", "cascades", "digits", "discrete", "distillation", "films", "flows"),
+        *("adapt", "captioned", "cascades", "clinic", "digits", "discrete", "distillation", "films", "flows"),
         *("functions", "latents", "physics", "planning", "rivals", "signals", "similarity"),
     )
 }

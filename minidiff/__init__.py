@@ -31,6 +31,7 @@ distillation  students that do in one step what a sampler does in fifty (noteboo
 captioned    models that a caption steers, and whether their pictures obey (notebook 19)
 functions    data that are functions: Gaussian processes, noise on any grid, bands of samples (notebook 25)
 discrete     diffusion of words: masks, other words, and what several at once cost (notebook 22)
+adapt        fine-tuning: changes of low rank beside trained layers (notebook 27)
 planning     plans as samples: walks in a maze, goals and rewards, all beside the exact answer (notebook 24)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
 checks       the exercises: what you write is checked, and your mistake is named

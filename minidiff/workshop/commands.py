@@ -1,4 +1,4 @@
-"""The command line: `python -m minidiff {doctor, train, sample, evaluate, progress}`, also called `minidiff`.
+"""The command line: `python -m minidiff {doctor, train, sample, evaluate, serve, progress}`, also called `minidiff`.
 
 `--help` after any of them explains it.
 
@@ -34,11 +34,6 @@ SUBJECTS = (
     *("captions", "captions-judge"),
     *("english-masked", "english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right"),
 )
-HELD = {  # by objective: what cannot draw on its own
-    **{"classify": "a classifier", "classify noisy": "a classifier", "autoencode": "an autoencoder"},
-    **{"films": "a model of films (notebook 21 draws with it)", "upsample": "an upsampler (notebook 21 draws with it)"},
-    "words": "a model that writes text (notebook 22 writes with it)",
-}
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do
     errno.EROFS: "choose a folder on a disk that can be written to",
@@ -62,6 +57,13 @@ def from_zero(text: str) -> int:
     """A whole number >= 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number >= 0, but is {text!r}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """The number of a port."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, but is {text!r}")
     return int(text)
 
 
@@ -159,6 +161,16 @@ def parser() -> argparse.ArgumentParser:
             )
         else:
             command.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    command = commands.add_parser("serve", help="draw to order over HTTP, with a page for the browser")
+    about = "the folder of a run, or one that comes with the course: mnist-ddpm-labels"
+    command.add_argument("--checkpoint", type=place, required=True, help=about)
+    command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, which only this machine reaches")
+    command.add_argument("--port", type=port, default=8000, help="0 takes any that is free (default: 8000)")
+    command.add_argument("--pictures", type=whole, help="the most in one order (default: 16)")
+    command.add_argument("--places", type=whole, help="what the network sees at once (default: 8; more for a GPU)")
+    command.add_argument("--waiting", type=whole, default=256, help="the most orders that wait (default: 256)")
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    command.set_defaults(run=run_serve)
     command = commands.add_parser("progress", help="which exercises are right, and which are left?")
     command.add_argument("--out", type=place, help="where to write the page (default: where progress is noted)")
     command.add_argument("--no-browser", action="store_true", help="write the page, and do not open it")
@@ -270,6 +282,27 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_serve(options: argparse.Namespace) -> int:
+    try:
+        from minidiff.workshop.serve import serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "starlette", "uvicorn"):
+            raise
+        return complain(
+            f"{error.name} is missing, which serve needs: pip install -c constraints.txt -e '.[production]'"
+        )
+    from dataclasses import replace
+
+    from minidiff.workshop.studio import load_model
+    from minidiff.workshop.workers import local_device
+
+    model = load_model(options.checkpoint, device=local_device(options.device))
+    asked = {"pictures": options.pictures, "places": options.places, "waiting": options.waiting}
+    limits = replace(model.limits, **{name: most for name, most in asked.items() if most is not None})
+    serve(replace(model, limits=limits), options.host, options.port)
+    return 0
+
+
 def drawn(options: argparse.Namespace):
     """Samples of a checkpoint, their labels if it knows any, and its recipe."""
     import torch
@@ -278,15 +311,12 @@ def drawn(options: argparse.Namespace):
     from minidiff.data.captions import null_caption
     from minidiff.workshop.evaluation import sample
     from minidiff.workshop.few_steps import FEW, own_steps, sample_few
-    from minidiff.workshop.runs import load_run
+    from minidiff.workshop.runs import load_drawing
     from minidiff.workshop.subjects import subject_of
     from minidiff.workshop.workers import Refused, local_device
 
     device = local_device(options.device)
-    net, recipe = load_run(options.checkpoint)
-    if not recipe.draws:
-        held = HELD.get(recipe.objective, f"a network of the objective {recipe.objective!r}")
-        raise Refused(f"--checkpoint must be a network that draws, but {options.checkpoint} holds {held}")
+    net, recipe = load_drawing(options.checkpoint)
     if options.command == "evaluate":
         subject = subject_of(recipe)
         options.n = options.n or subject.samples

@@ -23,7 +23,7 @@ from minidiff.workshop.pace import Plan
 from minidiff.workshop.snapshots import Training
 from minidiff.workshop.subjects import Recipe
 
-__all__ = ["LOG", "Display", "draw", "picture_name", "picture_of", "say", "trim_log", "write_log"]
+__all__ = ["LOG", "Display", "draw", "image_png", "picture_name", "picture_of", "say", "trim_log", "write_log"]
 
 LOG = "log.jsonl"
 LINE_SECONDS = 60.0  # between two lines where there is no terminal
@@ -98,8 +98,6 @@ def picture_of(x: Tensor) -> bytes:
         figure, axes = plots.panels()
         plots.points(axes[0], x, colour=plots.LEARNED)
         return plots.png(figure)
-    from PIL import Image  # comes with matplotlib
-
     n, channels, height, width = x.shape
     columns = math.ceil(math.sqrt(n))
     if channels not in (1, 3):  # a film: its frames in a row
@@ -108,10 +106,16 @@ def picture_of(x: Tensor) -> bytes:
         x, height, width = functional.pad(x, (0, 1, 0, 1)), height + 1, width + 1
     blank = -x.new_ones(math.ceil(n / columns) * columns - n, channels, height, width)
     rows = torch.cat([x, blank]).unflatten(0, (-1, columns))  # (rows, columns, C, H, W)
-    grid = rows.permute(0, 3, 1, 4, 2).reshape(-1, columns * width, channels).clamp(-1, 1)
-    pixels = ((grid + 1) * 127.5).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    larger = max(1, 64 // height)
+    grid = rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)
+    return image_png(grid, larger=max(1, 64 // height))
+
+
+def image_png(x: Tensor, *, larger: int = 1) -> bytes:
+    """One image, (1 or 3, H, W) in [-1, 1], as a PNG file, every pixel a square of `larger` pixels."""
+    from PIL import Image  # comes with matplotlib
+
+    pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels[:, :, 0] if len(x) == 1 else pixels)
     content = io.BytesIO()
     picture.resize((larger * picture.width, larger * picture.height), Image.Resampling.NEAREST).save(content, "PNG")
     return content.getvalue()

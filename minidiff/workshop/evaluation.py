@@ -34,10 +34,12 @@ __all__ = [
     "even_told",
     "frechet_card",
     "image_distances",
+    "noise_source",
     "point_distances",
     "principal_view",
     "recognised",
     "sample",
+    "walk_down",
 ]
 
 MOST_POINTS = 10_000  # all pairs are compared
@@ -76,20 +78,45 @@ def sample(
     y: what each is told, (n, ...), for a network that knows labels or reads captions. kind: what the network predicts.
     w: the weight of guidance against `nothing`, (1, ...), what a sample is told that is told nothing.
     """
-    device, parts = next(net.parameters()).device, []
+    parts = []
     at_once = POINTS_AT_ONCE if len(shape) == 1 else IMAGES_AT_ONCE
     with tqdm(total=n, desc="sampling", unit="sample", disable=n <= at_once or not sys.stderr.isatty()) as bar:
         for begin in range(0, n, at_once):
             rows = range(begin, min(begin + at_once, n))
-            sources = [generator(seed, 3, i, device=device) for i in rows]
-            denoise = from_network(net, path, kind, None if y is None else y[rows.start : rows.stop].to(device))
-            if w != 1:
-                silent = nothing.expand(len(rows), *nothing.shape[1:]).to(device)
-                denoise = guided(denoise, from_network(net, path, kind, silent), w)
-            start = torch.cat([path.prior((1, *shape), source) for source in sources])
-            parts.append(last(sampler(denoise, path, start, times, generator=sources)).cpu())
+            sources = [noise_source(net, seed, i) for i in rows]
+            told = None if y is None else y[rows.start : rows.stop]
+            against = {"w": w, "nothing": nothing} if w != 1 else {}
+            parts.append(last(walk_down(net, path, kind, shape, sources, told, times, sampler, **against)).cpu())
             bar.update(len(rows))
     return torch.cat(parts)
+
+
+def noise_source(net: nn.Module, seed: int, i: int) -> torch.Generator:
+    """Where the noise of sample i comes from."""
+    return generator(seed, 3, i, device=next(net.parameters()).device)
+
+
+def walk_down(
+    net: nn.Module,
+    path: GaussianPath,
+    kind: Target,
+    shape: Sequence[int],
+    sources: Sequence[torch.Generator],
+    y: Tensor | None,
+    times: Tensor,
+    sampler: Callable[..., Iterator[State]],
+    *,
+    w: float = 1.0,
+    nothing: Tensor | None = None,
+) -> Iterator[State]:
+    """The steps of one batch, a sample for each source of noise. The rest is that of `sample`."""
+    device = next(net.parameters()).device
+    denoise = from_network(net, path, kind, None if y is None else y.to(device))
+    if nothing is not None:
+        silent = nothing.expand(len(sources), *nothing.shape[1:]).to(device)
+        denoise = guided(denoise, from_network(net, path, kind, silent), w)
+    start = torch.cat([path.prior((1, *shape), source) for source in sources])
+    return sampler(denoise, path, start, times, generator=sources)
 
 
 # Distances, each with its floor

@@ -2,7 +2,7 @@
 draw, and what their cards say. A recipe's `options` name the teacher, where the weights start, and the steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +20,8 @@ from minidiff.workshop import evaluation
 if TYPE_CHECKING:
     from minidiff.workshop.subjects import Recipe
 
-__all__ = ["FEW", "adversarial", "digit_result", "own_steps", "plane_result", "players", "points", "progressive"]
-__all__ += ["sample_few"]
+__all__ = ["FEW", "adversarial", "digit_result", "own_sampler", "own_steps", "plane_result", "players", "points"]
+__all__ += ["progressive", "sample_few"]
 
 FEW = ("progressive", "adversarial")  # objectives whose networks are no denoisers, and draw in steps of their own
 
@@ -29,6 +29,11 @@ FEW = ("progressive", "adversarial")  # objectives whose networks are no denoise
 def own_steps(recipe: "Recipe") -> int:
     """The only number of steps in which such a network draws."""
     return recipe.options["steps"]
+
+
+def own_sampler(recipe: "Recipe") -> Callable[..., Iterator[State]]:
+    """The only loop by which such a network draws."""
+    return by_draws if recipe.objective == "adversarial" else ddim
 
 
 def progressive(recipe: "Recipe") -> Objective:
@@ -71,8 +76,7 @@ def sample_few(net: nn.Module, recipe: "Recipe", n: int, y: Tensor | None = None
 
     A step of a student is a step of DDIM with what it returns, on its own grid and on no other.
     """
-    sampler = by_draws if recipe.objective == "adversarial" else ddim
-    how = {"times": torch.linspace(1, 0, own_steps(recipe) + 1), "sampler": sampler, "seed": seed}
+    how = {"times": torch.linspace(1, 0, own_steps(recipe) + 1), "sampler": own_sampler(recipe), "seed": seed}
     return evaluation.sample(net, recipe.gaussian_path(), recipe.kind, recipe.shape, n, y, **how)
 
 

@@ -58,7 +58,7 @@ from minidiff.workshop.snapshots import (
 from minidiff.workshop.subjects import Recipe, Subject, recipe_of, training_batches
 from minidiff.workshop.workers import Refused, Workers, joined, lost_is_said
 
-__all__ = ["Wish", "command_of", "load_run", "train_in"]
+__all__ = ["Wish", "command_of", "load_drawing", "load_run", "stopping", "train_in"]
 
 REPORT_EVERY = 10  # steps between two looks at the loss: a GPU is not waited for in between
 SAVE_SECONDS = 60.0
@@ -70,6 +70,12 @@ MEASURED_IMAGES = 64  # on fewer the two precisions are too close to tell apart
 MEASURED_SECONDS = 2.0
 RESERVE = 0.05  # of the minutes that were promised is kept for the last picture, at most
 KEPT = 0.95  # of the minutes that were promised: a training that has used so many is complete
+
+HELD = {  # by objective: what cannot draw on its own
+    **{"classify": "a classifier", "classify noisy": "a classifier", "autoencode": "an autoencoder"},
+    **{"films": "a model of films (notebook 21 draws with it)", "upsample": "an upsampler (notebook 21 draws with it)"},
+    "words": "a model that writes text (notebook 22 writes with it)",
+}
 
 
 class Wish(NamedTuple):
@@ -369,6 +375,15 @@ def load_run(place: str | Path) -> tuple[nn.Module, Recipe]:
     return net.eval().requires_grad_(False), recipe
 
 
+def load_drawing(place: str | Path) -> tuple[nn.Module, Recipe]:
+    """The same, for a network that draws on its own. Raises Refused for any other."""
+    net, recipe = load_run(place)
+    if not recipe.draws:
+        held = HELD.get(recipe.objective, f"a network of the objective {recipe.objective!r}")
+        raise Refused(f"--checkpoint must be a network that draws, but {place} holds {held}")
+    return net, recipe
+
+
 # The run
 
 
@@ -576,7 +591,7 @@ def command_of(recipe: Recipe) -> str:
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[threading.Event]:
+def stopping(saying: str = "stopping after these steps") -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets, so that a run ends between two steps. A second Ctrl-C ends it at once."""
     stop = threading.Event()
 
@@ -584,7 +599,7 @@ def stopping() -> Iterator[threading.Event]:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
-        say("stopping after these steps")
+        say(saying)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may listen to signals

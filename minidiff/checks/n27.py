@@ -219,7 +219,7 @@ def merged_weight_as_matrices(weight, A, B):
 
 def merged_weight_truth(weight, A, B):
     """What the two convolutions do to a single bright pixel, one input channel after the other."""
-    out, channels, height, width = weight.shape
+    channels, height, width = weight.shape[1:]
     found = torch.empty_like(weight)
     for channel in range(channels):
         x = weight.new_zeros(1, channels, 2 * height - 1, 2 * width - 1)
@@ -308,8 +308,8 @@ def merged_weight(weight, A, B):
         Wrong(
             "kernels flipped",
             lambda weight, A, B: (weight + product(B, A)).flip(-1, -2),
-            "You flip the kernels, as in the mathematician's convolution. PyTorch's does not flip, and nothing is to be "
-            "flipped in a sum.",
+            "You flip the kernels, as in the convolution of mathematics. PyTorch's does not flip, and a "
+            "sum of kernels needs no flip.",
             UNSEEN,
         ),
         Wrong(
@@ -371,7 +371,9 @@ def timestep_of_cases(g):
     numbers = torch.tensor([35, 260, 481, 733, 928]) + torch.randint(0, 9, (5,), generator=g)
     return (
         Case((torch.logit(few[[1]]), few), "a table of four, 0.9, 0.6, 0.3, 0.05, and the log-SNR of its second entry"),
-        Case((torch.logit(table[numbers]) + 2e-4, table), f"DDPM's table and the log-SNR of entries {numbers.tolist()}"),
+        Case(
+            (torch.logit(table[numbers]) + 2e-4, table), f"DDPM's table and the log-SNR of entries {numbers.tolist()}"
+        ),
     )
 
 
@@ -650,7 +652,7 @@ def in_eight_bits_truth(weight):
 def in_eight_bits_cases(g):
     sizes = doubles(1.0, 0.03, 5.0)[:, None]
     weight = normals(g, 3, 6)
-    weight = weight + 0.2 * weight.sign()  # away from 0
+    weight[:, 0] = -1.2 * weight.abs().amax(dim=1)  # the largest magnitude is that of a negative weight
     return (
         Case((doubles(1.0, -0.302, 0.017).reshape(1, 3),), "one row, 1, -0.302 and 0.017"),
         Case((sizes * weight,), "three rows of very different sizes"),
@@ -682,7 +684,7 @@ IN_EIGHT_BITS = Exercise(
     name="in_eight_bits",
     stub='''
 def in_eight_bits(weight):
-    """Round each row of a weight to whole numbers from -127 to 127 times a scale of its own. Returns the rounded weight.
+    """Each row of a weight, rounded to whole numbers from -127 to 127 times a scale of its own. (O, I) -> (O, I).
 
     weight: (O, I), a row for each output. The largest magnitude of a row becomes 127 (or -127) times its scale.
     """
@@ -860,7 +862,10 @@ PAIRS = Question(
             UNSEEN,
         ),
         WrongValue(
-            "one side", (150, 160), "That is for a one-sided test. Here the test has two sides, at 5 % together.", UNSEEN
+            "one side",
+            (150, 160),
+            "That is for a one-sided test. Here the test has two sides, at 5 % together.",
+            UNSEEN,
         ),
         WrongValue("of 70 %", (44, 52), "That many show a true 70 %.", UNSEEN),
         WrongValue(
@@ -882,13 +887,13 @@ NO_DIFFERENCE = Explanation(
     task="Ten people see 20 pairs each and are right in 104 of 200: a colleague reports 'p = 0.62, so people cannot "
     "tell our pictures from real ones'; what do you answer?",
     model=(
-        "First, a test that does not reject 1/2 does not show 1/2. For an equivalence within 5 points the 90 % interval "
-        "would have to lie within 45 % and 55 %, and with 200 answers it is about 12 points wide: it reaches from 46 % to "
-        "58 %. About 1,000 answers would be needed. Second, the 200 answers are not independent: they come from ten "
+        "First, a test that does not reject 1/2 does not show 1/2. To show that the true fraction is within 5 points "
+        "of 1/2, the 90 % interval would have to lie between 45 % and 55 %. With 104 of 200 it reaches from 46 to 58 %. "
+        "About 1,000 independent answers are needed. Second, the 200 answers are not independent: they come from ten "
         "people, and people differ. The person is the independent unit, so the interval comes from the ten fractions, "
-        "and "
-        "more people help more than more pairs for each. Third, ask which pairs were shown: were the generated pictures "
-        "chosen by hand, were all shown at the same size and in random order, and did the people know what to look for?"
+        "and more people help more than more pairs for each. Third, ask which pairs were shown. Were the generated "
+        "pictures chosen by hand? Were all shown at the same size and in random order? Did the people know what to "
+        "look for?"
     ),
     look_for=(
         "A test that does not reject is no proof of equality; an equivalence test has a margin.",

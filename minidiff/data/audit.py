@@ -22,6 +22,7 @@ __all__ = ["Audit", "Pair", "audit", "difference_hash", "hash_distances", "pixel
 
 AT_ONCE = 2000  # rows of a matrix of distances
 UNUSUAL = 6.0  # robust standard deviations
+FAINT = 0.1  # of the usual contrast: a picture of almost one colour
 
 
 class Pair(NamedTuple):
@@ -38,7 +39,8 @@ class Audit(NamedTuple):
     files, x: the pictures that can be read, and how they look at the size: (N, C, size, size) in [-1, 1].
     refused: (file, why) for files that cannot be read. altered: (file, what was done) to bring them to the form.
     alike: pairs that differ by less than the threshold, the nearest first; exact copies have distance 0.
-    odd: (file, why) for pictures whose brightness or contrast is far from that of all others.
+    odd: (file, why) for pictures whose brightness or contrast is far from that of all others, or that hold little more
+        than one colour.
     """
 
     files: tuple[str, ...]
@@ -74,6 +76,9 @@ def audit(folder: str | Path, *, alike: float, size: int = 32, grey: bool = Fals
     contrast = x.flatten(1).std(dim=1)
     odd = [(names[i], "brightness") for i in unusual(x.flatten(1).mean(dim=1))]
     odd += [(names[i], "contrast") for i in unusual(contrast)]
+    odd += [
+        (names[i], "almost no contrast") for i in torch.nonzero(contrast < FAINT * contrast.median())[:, 0].tolist()
+    ]
     return Audit(
         tuple(names), x, tuple(sorted(refused)), tuple(altered), tuple(_alike(x, names, alike)), tuple(sorted(odd))
     )
@@ -107,7 +112,10 @@ def pixel_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
     if x.shape[1:] != y.shape[1:] or x.ndim < 2:
         raise ValueError(f"x and y must hold pictures of one form, but have {tuple(x.shape)} and {tuple(y.shape)}")
     rows = torch.cat(
-        [torch.cdist(part, y.flatten(1), compute_mode="donot_use_mm_for_euclid_dist") for part in x.flatten(1).split(AT_ONCE)]
+        [
+            torch.cdist(part, y.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
+            for part in x.flatten(1).split(AT_ONCE)
+        ]
     )
     return rows / x[0].numel() ** 0.5
 

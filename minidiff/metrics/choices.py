@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta, binom, t
 
 from minidiff._tensors import check_whole
 
@@ -42,18 +41,21 @@ def forced_choice(right: int, n: int, *, level: float = 0.95) -> Choice:
     check_whole("n", n)
     check_whole("right", right, 0, n)
     _check_share("level", level)
+    from scipy.stats import binom  # here, as below: it takes half a second, and every notebook imports the metrics
+
     low, high = _interval(right, n, level)
     tail = min(binom.cdf(right, n, 0.5), binom.sf(right - 1, n, 0.5))
-    return Choice(right / n, float(low), float(high), float(min(1.0, 2 * tail)))
+    return Choice(right / n, low, high, float(min(1.0, 2 * tail)))
 
 
-def _interval(right, n: int, level: float):
-    """Clopper and Pearson's limits: where the tail from `right` on has half of what is left. right: a number, (K,)."""
-    rest, right = (1 - level) / 2, np.asarray(right)
-    with np.errstate(invalid="ignore"):
-        low = np.where(right == 0, 0.0, beta.ppf(rest, right, n - right + 1))
-        high = np.where(right == n, 1.0, beta.ppf(1 - rest, right + 1, n - right))
-    return low, high
+def _interval(right: int, n: int, level: float) -> tuple[float, float]:
+    """Clopper and Pearson's limits: the probabilities at which each tail has half of what is left."""
+    from scipy.stats import beta
+
+    rest = (1 - level) / 2
+    low = 0.0 if right == 0 else beta.ppf(rest, right, n - right + 1)
+    high = 1.0 if right == n else beta.ppf(1 - rest, right + 1, n - right)
+    return float(low), float(high)
 
 
 def forced_choice_of_judges(right: Sequence[int], n: int, *, level: float = 0.95) -> Choice:
@@ -68,6 +70,8 @@ def forced_choice_of_judges(right: Sequence[int], n: int, *, level: float = 0.95
     for number in right:
         check_whole("each number of right", number, 0, n)
     _check_share("level", level)
+    from scipy.stats import t
+
     fractions = np.array(right, dtype=float) / n
     mean, error = fractions.mean(), fractions.std(ddof=1) / math.sqrt(len(right))
     half = t.ppf((1 + level) / 2, len(right) - 1) * error
@@ -81,6 +85,8 @@ def power_of_choices(n: int, probability: float, *, level: float = 0.05) -> floa
     check_whole("n", n)
     _check_share("probability", probability, ends=True)
     _check_share("level", level)
+    from scipy.stats import binom
+
     # the largest count c with 2 P(K <= c) <= level at 1/2; the other tail mirrors it
     c = int(binom.ppf(level / 2, n, 0.5))
     while c >= 0 and 2 * binom.cdf(c, n, 0.5) > level:

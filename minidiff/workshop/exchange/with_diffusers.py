@@ -78,7 +78,14 @@ class MinidiffModel(ModelMixin, ConfigMixin):
 
 
 def save_pipeline(
-    folder: str | Path, net: nn.Module, architecture: dict, path: GaussianPath, kind: str, *, size: int, steps: int = 1000
+    folder: str | Path,
+    net: nn.Module,
+    architecture: dict,
+    path: GaussianPath,
+    kind: str,
+    *,
+    size: int,
+    steps: int = 1000,
 ) -> Path:
     """Write a trained network as a pipeline that `DDIMPipeline.from_pretrained(folder)` loads.
 

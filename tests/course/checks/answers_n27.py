@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 
-from minidiff import adapt, metrics
+from minidiff import adapt, generator, metrics
 from minidiff.checks.n27 import EXERCISES
 from minidiff.data.audit import pixel_distances
+from minidiff.networks import initialised
 from tests.course.checks.known import answers_of
 
 solution, wrong = answers_of(EXERCISES)
@@ -33,9 +34,13 @@ def nearness_forms():
 
 def merged_forms():
     def the_package(weight, A, B):
-        layer = torch.nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], bias=False, dtype=weight.dtype)
-        layer.weight.data.copy_(weight)
-        both = adapt.LowRank(layer, A.shape[0])
+        def both_layers():
+            out, channels, *kernel = weight.shape
+            layer = torch.nn.Conv2d(channels, out, kernel, bias=False, dtype=weight.dtype)
+            layer.weight.data.copy_(weight)
+            return adapt.LowRank(layer, A.shape[0])
+
+        both = initialised(both_layers, generator(0))
         both.down.weight.data.copy_(A)
         both.up.weight.data.copy_(B[:, :, None, None])
         return adapt.merged(torch.nn.Sequential(both))[0].weight.detach()

@@ -7,6 +7,8 @@ pace        how many threads, how many steps: what the clock decides
 display     a progress bar, a log, pictures
 evaluation  samples of a trained network, and how far they are from real ones
 workers     several processes or machines that train one network
+studio      a model that draws to order, for many at once
+serve       orders over HTTP, a page for the browser
 doctor      is everything in place on this machine?
 commands    the command line
 labs        what is handed out to a class, collected, marked and returned

@@ -33,7 +33,7 @@ __all__ = ["BadOrder", "Busy", "Drawing", "Limits", "Model", "NoJson", "Order", 
 __all__ += ["order_of"]
 
 STEPS = 20  # where an order does not say
-POINTS = 1000  # of a network of the plane, at once and in one order, since they cost next to nothing
+POINTS, POINTS_AT_ONCE = 1000, 250  # the limits where points are drawn, which cost next to nothing
 LARGEST_SEED = 2**53 - 1  # the largest whole number that every program that reads JSON keeps exactly
 LONGEST_PROMPT = 120  # characters; the longest caption has 53
 REPEATED = 40  # characters of a wrong value that an error repeats
@@ -57,7 +57,7 @@ class Busy(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The most of everything. pictures: in an order. places: that the network sees at once. body: bytes of a request."""
+    """The most of everything. pictures: in an order. places: seen by the network at once. body: bytes of a request."""
 
     pictures: int = 16
     places: int = 8
@@ -207,7 +207,7 @@ def load_model(place: str | Path, limits: Limits | None = None, *, device: str |
     if isinstance(card.get("recipe"), Mapping):  # where somebody's pictures lie is nobody else's business
         card["recipe"] = {name: value for name, value in card["recipe"].items() if name != "source"}
     card.pop("command", None)
-    usual = Limits(pictures=POINTS, places=POINTS) if len(recipe.shape) == 1 else Limits()
+    usual = Limits(pictures=POINTS, places=POINTS_AT_ONCE) if len(recipe.shape) == 1 else Limits()
     return Model(Path(place).name, net.to(device), recipe, card, limits or usual)
 
 
@@ -246,7 +246,7 @@ def shown(value: Any) -> str:
 
 
 class Drawing(NamedTuple):
-    """What came of an order. told: each picture, in words. x: the samples, (n, *shape). pictures: a PNG file of each, for
+    """What came of an order. told: each picture, in words. x: samples, (n, *shape). pictures: a PNG file of each, of
     points one plot. sheet: a PNG file of all."""
 
     order: Order
@@ -272,7 +272,7 @@ def drawn(
     net, places, counts = model.net, model.limits.places, [order.n for order in orders]
     empty = -sum(counts) % places
     sources = [noise_source(net, order.seed, i) for order in orders for i in range(order.n)]
-    sources += [noise_source(net, 0, i) for i in range(empty)]
+    sources += [noise_source(net, 0, 0)] * empty
     y, parts, done, rounds = None, [], 0, len(sources) // places
     if model.recipe.reads or model.recipe.classes:
         told = torch.cat([model.told(order)[0] for order in orders])

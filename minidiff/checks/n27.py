@@ -6,6 +6,7 @@ waiting for the log of unknown answers.
 
 import math
 
+import numpy as np
 import torch
 from scipy.stats import binom, norm
 from torch import Tensor
@@ -502,9 +503,9 @@ def choice_p(right, n):
 
 
 def choice_p_by_summing(right, n):
-    far = abs(right - n / 2)
-    ways = [math.comb(n, k) for k in range(n + 1) if abs(k - n / 2) >= far]
-    return sum(ways) / 2**n
+    counts = np.arange(n + 1)
+    as_far = abs(counts - n / 2) >= abs(right - n / 2)
+    return binom.pmf(counts[as_far], n, 0.5).sum()
 
 
 def choice_p_truth(right, n):
@@ -888,7 +889,7 @@ NO_DIFFERENCE = Explanation(
     "tell our pictures from real ones'; what do you answer?",
     model=(
         "First, a test that does not reject 1/2 does not show 1/2. To show that the true fraction is within 5 points "
-        "of 1/2, the 90 % interval would have to lie between 45 % and 55 %. With 104 of 200 it reaches from 46 to 58 %. "
+        "of 1/2, the 90 % interval would have to lie between 45 and 55 %. With 104 of 200 it reaches from 46 to 58 %. "
         "About 1,000 independent answers are needed. Second, the 200 answers are not independent: they come from ten "
         "people, and people differ. The person is the independent unit, so the interval comes from the ten fractions, "
         "and more people help more than more pairs for each. Third, ask which pairs were shown. Were the generated "

@@ -1,4 +1,4 @@
-"""ONNX files and diffusers: the same numbers on both sides, from a new process too, and plain words where it cannot be."""
+"""ONNX files and diffusers: the same numbers on both sides, from a new process too; plain words where it cannot be."""
 
 import subprocess
 import sys

@@ -3,7 +3,7 @@
 An ONNX file holds the graph of operations and the weights, and needs neither PyTorch nor this package to run.
 
 Sources: ONNX's own documentation of its operators; Jacob et al. 2018, arXiv 1712.05877, section 2 (whole numbers with
-a scale and a zero point); Krishnamoorthi 2018, arXiv 1806.08342, section 3 (a scale for each channel, calibration).
+a scale and a zero point); Krishnamoorthi 2018, arXiv 1806.08342 (a scale for each channel, calibration).
 """
 
 import contextlib

@@ -104,16 +104,16 @@ def test_the_best_change_of_each_rank_is_found_by_descent(make_generator):
     best = excess_by_rank(change, moment)
     assert best.shape == (d + 1,) and best[-1] == 0 and (best[1:] < best[:-1]).all()
     assert_close(best[0], torch.trace(change @ moment @ change.T) / d, 1e-12)
-    for rank in (1, 3):
-        a, b = (normal(shape, make_generator(rank)).requires_grad_() for shape in ((rank, d), (d, rank)))
-        optimizer = torch.optim.LBFGS([a, b], max_iter=100, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    rank = 2
+    a, b = (normal(shape, make_generator(rank)).requires_grad_() for shape in ((rank, d), (d, rank)))
+    optimizer = torch.optim.LBFGS([a, b], max_iter=100, tolerance_grad=1e-8, line_search_fn="strong_wolfe")
 
-        def excess(a=a, b=b, optimizer=optimizer):
-            optimizer.zero_grad()
-            left = change - b @ a
-            value = torch.trace(left @ moment @ left.T) / d
-            value.backward()
-            return value
+    def excess():
+        optimizer.zero_grad()
+        left = change - b @ a
+        value = torch.trace(left @ moment @ left.T) / d
+        value.backward()
+        return value
 
-        optimizer.step(excess)
-        assert_close(excess().detach(), best[rank], 1e-6)
+    optimizer.step(excess)
+    assert_close(excess().detach(), best[rank], 1e-6)

@@ -1,7 +1,4 @@
-"""ONNX files and diffusers: the same numbers on both sides, from a new process too; plain words where it cannot be."""
-
-import subprocess
-import sys
+"""ONNX files and diffusers: the same numbers on both sides, and plain words where it cannot be."""
 
 import pytest
 import torch
@@ -11,14 +8,14 @@ from minidiff.denoisers import from_network
 from minidiff.networks import UNet, initialised
 from tests.cases import assert_close, normal
 
-ARCHITECTURE = {"network": "UNet", "channels": 1, "widths": [16, 16], "blocks": 1, "patch": 2, "classes": 0}
+ARCHITECTURE = {"network": "UNet", "channels": 1, "widths": [16], "blocks": 1, "patch": 2, "classes": 0}
 PATH = schedules.cosine()
 
 
 @pytest.fixture(scope="module")
 def net():
     """A U-Net whose last layers, which start at 0, are not 0."""
-    made = initialised(lambda: UNet(widths=(16, 16), blocks=1), torch.Generator().manual_seed(5))
+    made = initialised(lambda: UNet(widths=(16,), blocks=1), torch.Generator().manual_seed(5))
     source = torch.Generator().manual_seed(6)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -99,32 +96,22 @@ def test_betas_are_those_of_the_path(exchange):
         exchange.scheduler_of(PATH, "score")
 
 
-NEW_PROCESS = """
-import sys, safetensors.torch, torch
-import minidiff.workshop.exchange.with_diffusers
-from diffusers import DDIMPipeline
-torch.set_num_threads(1)
-pipeline = DDIMPipeline.from_pretrained(sys.argv[1])
-pipeline.scheduler.set_timesteps(10)
-x = safetensors.torch.load_file(sys.argv[2])["x"]
-with torch.no_grad():
-    for t in pipeline.scheduler.timesteps:
-        x = pipeline.scheduler.step(pipeline.unet(x, t).sample, t, x, eta=0.0).prev_sample
-safetensors.torch.save_file({"x": x}, sys.argv[3])
-"""
+def test_a_pipeline_draws_our_samples_when_it_is_loaded_again(net, exchange, make_generator, tmp_path):
+    """Notebook 27 does the same in a new process."""
+    from diffusers import DDIMPipeline
 
-
-def test_a_pipeline_draws_our_samples_in_a_new_process(net, exchange, make_generator, tmp_path):
-    import safetensors.torch
-
-    exchange.save_pipeline(tmp_path / "pipeline", net, ARCHITECTURE, PATH, "v", size=8)
-    x = noise(2, make_generator)
-    safetensors.torch.save_file({"x": x}, tmp_path / "x")
-    places = [str(tmp_path / name) for name in ("pipeline", "x", "y")]
-    subprocess.run([sys.executable, "-c", NEW_PROCESS, *places], check=True, capture_output=True)
-    theirs = safetensors.torch.load_file(tmp_path / "y")["x"]
-    ours = samplers.last(samplers.ddim(from_network(net, PATH, "v"), PATH, x, torch.linspace(1, 0, 11)))
-    assert (theirs - ours).abs().max() < 1e-4 * ours.abs().max()
+    exchange.save_pipeline(tmp_path, net, ARCHITECTURE, PATH, "v", size=8)
+    pipeline = DDIMPipeline.from_pretrained(tmp_path)
+    pipeline.scheduler.set_timesteps(10)
+    x = start = noise(2, make_generator)
+    with torch.no_grad():
+        for t in pipeline.scheduler.timesteps:
+            x = pipeline.scheduler.step(pipeline.unet(x, t).sample, t, x, eta=0.0).prev_sample
+    ours = samplers.last(samplers.ddim(from_network(net, PATH, "v"), PATH, start, torch.linspace(1, 0, 11)))
+    assert (x - ours).abs().max() < 1e-4 * ours.abs().max()
+    pipeline.set_progress_bar_config(disable=True)
+    drawn = pipeline(batch_size=2, generator=make_generator(3), num_inference_steps=2, output_type="np").images
+    assert drawn.shape == (2, 8, 8, 1)
 
 
 def their_net(make_generator):

@@ -5,7 +5,7 @@ equal, and which are unlike all others? Both need a threshold, and a threshold n
 do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from minidiff._tensors import check_finite, check_number, check_whole
 from minidiff.data.images import to_images
-from minidiff.data.pictures import ALTERED, LEFT_OUT, PicturesUnfit, checked_folder, files_below, read_all
+from minidiff.data.pictures import ALTERED, LEFT_OUT, PicturesUnfit, checked_folder, files_below, read_all, shown
 
 __all__ = ["Audit", "Pair", "audit", "difference_hash", "hash_distances", "pixel_distances", "unusual"]
 
@@ -70,7 +70,7 @@ def audit(folder: str | Path, *, alike: float, size: int = 32, grey: bool = Fals
         raise PicturesUnfit(f"folder must hold pictures, but {root} holds none that can be read")
     names = [str(each.file) for each in kept]
     x = to_images(np.stack([each.square.pixels for each in kept]), None, largest=255).x
-    refused = [_name_and_why(said) for kind in ("unreadable", "too large") for said in met[kind]]
+    refused = _refused([path.relative_to(root) for path in files], {each.file for each in kept}, met)
     refused += [(str(path.relative_to(root)), "not a picture by its ending") for path in others]
     altered = [(name, ALTERED[kind]) for name, each in zip(names, kept, strict=True) for kind in each.square.altered]
     contrast = x.flatten(1).std(dim=1)
@@ -84,10 +84,16 @@ def audit(folder: str | Path, *, alike: float, size: int = 32, grey: bool = Fals
     )
 
 
-def _name_and_why(said: str) -> tuple[str, str]:
-    """`name (why)`, as `read_all` writes it down, in its two parts."""
-    name, _, why = said.partition(" (")
-    return name, why.removesuffix(")") or "too large"
+def _refused(files: Sequence[Path], read: Container[Path], met: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """(file, why) for each file that was not read. In `met`, `read_all` wrote down `name (why)`, or the name alone."""
+    said = [line for kind in ("unreadable", "too large") for line in met[kind]]
+    found = []
+    for file in files:
+        if file not in read:
+            name = shown(file)
+            whys = [line[len(name) + 2 : -1] for line in said if line.startswith(f"{name} (")]
+            found.append((str(file), whys[0] if whys else "too large"))
+    return found
 
 
 def _alike(x: Tensor, names: Sequence[str], alike: float) -> list[Pair]:

@@ -101,6 +101,7 @@ def folder(drawn, tmp_path_factory):
     Image.fromarray((pixels[6] / 255).astype(np.uint8)).save(root / "nearly_black.png")
     Image.fromarray(pixels[7]).convert("RGB").resize((28, 40)).save(root / "tall.png")
     (root / "broken.png").write_bytes((root / "01.png").read_bytes()[:100])
+    (root / "broken (1).png").write_text("no picture")
     (root / "notes.txt").write_text("hello")
     return root
 
@@ -108,7 +109,10 @@ def folder(drawn, tmp_path_factory):
 def test_an_audit_finds_what_was_planted_and_nothing_else(folder):
     found = audit(folder, alike=0.02, size=28, grey=True)
     assert found.x.shape == (45, 1, 28, 28) and len(found.files) == 45
-    assert [name for name, _ in found.refused] == ["broken.png", "notes.txt"]
+    assert [name for name, _ in found.refused] == ["broken (1).png", "broken.png", "notes.txt"]
+    assert (
+        found.refused[0][1] == "no picture that Pillow knows" and found.refused[2][1] == "not a picture by its ending"
+    )
     assert [name for name, _ in found.altered] == ["tall.png"]
     assert [(pair.file, pair.other, pair.distance) for pair in found.alike] == [("03.png", "copy.png", 0.0)]
     assert {name for name, _ in found.odd} == {"inverted.png", "nearly_black.png"}

@@ -32,8 +32,8 @@ def to_onnx(net: nn.Module, file: str | Path, shape: Sequence[int]) -> Path:
     The example batch holds 2: with 0 or 1, PyTorch would take the number for a constant of the network.
     Raises ImportError where onnx or onnxscript is missing.
     """
-    for name, size in zip("shape"[:1] * len(shape), shape, strict=True):
-        check_whole(name, size)
+    for size in shape:
+        check_whole("each number of shape", size)
     import onnxscript  # noqa: F401  (PyTorch needs it: where it is missing, say so here)
 
     file = Path(file)

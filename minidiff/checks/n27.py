@@ -304,7 +304,7 @@ def merged_weight(weight, A, B):
             "sums multiplied",
             plus(lambda weight, A, B: product(B.sum(1, keepdim=True), A.sum(0, keepdim=True))),
             "You sum A and B over r before you multiply. The product comes first, then the sum.",
-            UNSEEN,
+            "wdkwdkwdk/CLONE_DK#2, where two changes are merged",
         ),
         Wrong(
             "kernels flipped",
@@ -323,7 +323,7 @@ def merged_weight(weight, A, B):
             "twice",
             plus(lambda weight, A, B: 2 * product(B, A)),
             "You add the change twice, as happens when a network is merged that had been merged before.",
-            UNSEEN,
+            "huggingface/peft#1355",
         ),
         Wrong(
             "inputs and outputs exchanged",
@@ -433,7 +433,7 @@ def timestep_of(log_snr, alphas_cumprod):
             "counted from 1",
             with_table(right_table, lambda found, n: found + 1),
             "You are off by one: diffusers' timestep i is our step k = i + 1, and it counts from 0.",
-            UNSEEN,
+            "CompVis/latent-diffusion#136",
         ),
         Wrong(
             "one too few",

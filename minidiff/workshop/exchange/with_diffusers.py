@@ -44,7 +44,11 @@ def betas_of(path: GaussianPath, steps: int = 1000) -> Tensor:
 
 
 def scheduler_of(path: GaussianPath, kind: str, steps: int = 1000) -> DDIMScheduler:
-    """diffusers' DDIM along a path of ours: its table, its target, from the last timestep on, to the data."""
+    """diffusers' DDIM along a path of ours: its table, its target, from the last timestep on, to the data.
+
+    Sample in a number of steps that divides `steps`. With others its DDIM does not step exactly to the next timestep
+    (huggingface/diffusers#9261).
+    """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, since diffusers knows no other, but is {kind!r}")
     return DDIMScheduler(

@@ -13,6 +13,7 @@ VENV = .venv
 BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALLED = $(VENV)/installed
 LABS_INSTALLED = $(VENV)/installed-labs
+BOOK_INSTALLED = $(VENV)/installed-book
 RUN = $(VENV)/$(BIN)/python -m
 BENCHED = build/bench-env/$(BIN)/python -m
 
@@ -57,8 +58,10 @@ BENCH =
 LABS = $(RUN) minidiff.workshop.labs
 WHICH = --lab "$(LAB)" $(if $(COURSE),--course "$(COURSE)")
 
+.PHONY: wheel
 .PHONY: help lab test check course notebooks seeds soak mutants bench bench-quick clean
 .PHONY: lab-release lab-grade lab-export
+.PHONY: book book-check
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -103,12 +106,22 @@ lab-grade: $(LABS_INSTALLED)  ## mark LAB=05 FROM=submissions.zip (DUE="2026-12-
 lab-export: $(LABS_INSTALLED)  ## write grades and feedback of LAB=05 again, after you have marked the plots
 	$(LABS) export $(WHICH)
 
+book: $(BOOK_INSTALLED)  ## make the course a web site, build/book/index.html, from the stored outputs (half a minute)
+	$(RUN) tests.tools.book build
+
+book-check: book  ## the same, and look at every page of it in a browser, where there is one (five minutes)
+	$(RUN) tests.tools.book check
+
 soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments (ten minutes)
 	$(RUN) pytest tests/workshop/soak.py -s --seed=$(SEED)
 
 mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
 	$(RUN) pip install -c constraints.txt -e ".[mutants]"
 	$(RUN) tests.tools.mutants
+
+wheel: $(INSTALLED)  ## build what pip installs, into build/wheel, and try it in a new environment (three minutes)
+	$(RUN) pip install -q -c constraints.txt -e ".[wheel]"
+	$(RUN) tests.tools.wheel
 
 bench: build/bench-env/installed  ## train minidiff and three public libraries side by side (hours; goes on where it stopped)
 	$(BENCHED) tests.benchmarks.quality $(BENCH)
@@ -128,6 +141,10 @@ clean:  ## remove all that these commands made: .venv and caches (never your not
 
 $(LABS_INSTALLED): $(INSTALLED)
 	$(RUN) pip install -c constraints.txt -e ".[dev,labs]"
+	@touch $@
+
+$(BOOK_INSTALLED): $(INSTALLED)
+	$(RUN) pip install -c constraints.txt -e ".[dev,book,browser]"
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["command", "minidiff_command", "python_here"]
+__all__ = ["command", "minidiff_command", "pip_install", "python_here"]
 
 
 def python_here() -> str:
@@ -31,3 +31,8 @@ def command(*words: object) -> str:
 def minidiff_command(*words: object) -> str:
     """`... -m minidiff WORDS`, with the Python that runs now."""
     return command(python_here(), "-m", "minidiff", *words)
+
+
+def pip_install(*words: str) -> str:
+    """The command that installs something for the Python that runs now."""
+    return command(python_here(), "-m", "pip", "install", *words)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from minidiff import generator
 from minidiff._shell import minidiff_command
+from minidiff._shipped import how_to_install_again, shipped_folder
 from minidiff.data.places import course_file
 from minidiff.networks import build, initialised
 
@@ -191,8 +192,8 @@ def checkpoint_folder(name: str) -> Path:
     try:
         return course_file(f"checkpoints/{name}/{CARD}").parent
     except FileNotFoundError as error:
-        making = minidiff_command("train", name, "--out", f"data/checkpoints/{name}")
-        cure = f"; `{making}` makes it" if name in SHIPPED else ""
+        making = f"`{minidiff_command('train', name, '--out', f'data/checkpoints/{name}')}` makes it"
+        cure = f"; {how_to_install_again() if shipped_folder() else making}" if name in SHIPPED else ""
         raise FileNotFoundError(f"no checkpoint {name!r}: {error}{cure}") from None
 
 

@@ -1,4 +1,4 @@
-"""Where files lie: in the folder that the reader names, in the repository, or in the package.
+"""Where files lie: in the folder that the reader names, in the repository, or in the package that a wheel installed.
 
 The environment variable MINIDIFF_DATA names a folder of the reader's own, which is looked into first. In it, and in
 every folder that is named to a function, `~` stands for the reader's home, also where no shell has put it in.
@@ -6,6 +6,8 @@ every folder that is named to a function, `~` stands for the reader's home, also
 
 import os
 from pathlib import Path
+
+from minidiff._shipped import shipped_folder
 
 __all__ = ["course_file", "data_folder", "named_folder", "repositories_above"]
 
@@ -41,15 +43,15 @@ def repositories_above() -> list[Path]:
 
 
 def course_file(name: str) -> Path:
-    """Where a file that comes with the course lies: in `$MINIDIFF_DATA`, the `data` of the repository above, or that of
-    the package.
+    """Where a file that comes with the course lies: in `$MINIDIFF_DATA`, the `data` of the repository above, or beside
+    or in the package.
 
     Raises FileNotFoundError, naming the folders it looked in.
     """
     own = data_folder()
     folders = [own] if own else []
     folders += [above / "data" for above in repositories_above()]
-    folders.append(Path(__file__).parents[2] / "data")
+    folders.append(shipped_folder() or Path(__file__).parents[2] / "data")
     for folder in folders:
         if (folder / name).is_file():
             return folder / name

@@ -10,6 +10,7 @@ workers     several processes or machines that train one network
 studio      a model that draws to order, for many at once
 serve       orders over HTTP, a page for the browser
 doctor      is everything in place on this machine?
+handout     the notebooks in a folder of the reader's, and JupyterLab to open them
 commands    the command line
 labs        what is handed out to a class, collected, marked and returned
 """

@@ -1,6 +1,6 @@
-"""The command line: `python -m minidiff {doctor, train, sample, evaluate, serve, progress}`, also called `minidiff`.
+"""The command line: `python -m minidiff {doctor, train, sample, evaluate, serve, progress, course, lab}`.
 
-`--help` after any of them explains it.
+Also called `minidiff`; `--help` after any of them explains it.
 
 Several processes or machines train together where `torchrun` starts the same command:
 
@@ -26,13 +26,14 @@ from minidiff._shell import minidiff_command
 __all__ = ["main"]
 
 SUBJECTS = (
-    *("moons", "swissroll", "checkerboard", "digits", "digits-transformer", "mnist"),
-    *("mnist-plain", "mnist-ddpm", "mnist-ddpm-labels", "mnist-classifier", "mnist-classifier-noisy"),
-    "mnist-autoencoder",
+    *("moons", "swissroll", "checkerboard", "plane-gan"),
+    *("digits", "digits-transformer", "mnist", "mnist-plain", "mnist-ddpm", "mnist-ddpm-labels"),
+    *("mnist-classifier", "mnist-classifier-noisy", "mnist-autoencoder"),
+    *("mnist-4-steps", "mnist-1-step"),
     *("balls", "mnist-coarse", "mnist-upsampler"),
-    *("mnist-4-steps", "mnist-1-step", "plane-gan"),
     *("captions", "captions-judge"),
-    *("english-masked", "english-fifteen", "english-uniform", "english-gaussian", "english-left-to-right"),
+    *("english-masked", "english-fifteen", "english-uniform"),
+    *("english-gaussian", "english-left-to-right"),
 )
 SAMPLERS = ("ancestral", "ddim", "2m")
 CURES = {  # what the system says -> what to do
@@ -175,6 +176,18 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=place, help="where to write the page (default: where progress is noted)")
     command.add_argument("--no-browser", action="store_true", help="write the page, and do not open it")
     command.set_defaults(run=run_progress)
+
+    command = commands.add_parser("course", help="write the notebooks of the course into a folder of yours")
+    about = "the folder (default: minidiff-course); what is there already stays as it is"
+    command.add_argument("folder", metavar="DIR", nargs="?", type=place, help=about)
+    command.set_defaults(run=run_course)
+
+    command = commands.add_parser("lab", help="open the notebooks in JupyterLab; they are written if there are none")
+    about = "the folder of the notebooks (default: this one, notebooks or minidiff-course, whichever has them)"
+    command.add_argument("folder", metavar="DIR", nargs="?", type=place, help=about)
+    command.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
+    command.add_argument("--port", type=whole, help="where to listen (default: 8888, or the next that is free)")
+    command.set_defaults(run=run_lab)
     return top
 
 
@@ -193,6 +206,31 @@ def run_progress(options: argparse.Namespace) -> int:
     print(page)
     if not options.no_browser and not webbrowser.open(page.as_uri()):
         complain("no browser could be opened: open the file above in one")
+    return 0
+
+
+def run_course(options: argparse.Namespace) -> int:
+    from minidiff.workshop.handout import FOLDER, write_course
+
+    folder = options.folder or Path(FOLDER)
+    new, kept = write_course(folder)
+    stayed = f"; {len(kept)} were there and stay as they are" if kept else ""
+    print(f"wrote {len(new)} files to {folder}{stayed}")
+    print(f"to open them: {minidiff_command('lab', folder)}", file=sys.stderr)
+    return 0
+
+
+def run_lab(options: argparse.Namespace) -> int:
+    from minidiff.workshop.handout import FIRST, NoJupyterLab, folder_to_open, open_lab, write_course
+
+    folder = folder_to_open(options.folder)
+    if not (folder / FIRST).is_file():
+        new, _ = write_course(folder)
+        print(f"wrote {len(new)} files to {folder}", file=sys.stderr)
+    try:
+        open_lab(folder, browser=not options.no_browser, port=options.port)
+    except NoJupyterLab as error:
+        return complain(str(error))
     return 0
 
 

@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 import torch
 
 import minidiff
-from minidiff._shell import command, minidiff_command, python_here
+from minidiff._shell import command, minidiff_command, pip_install, python_here
+from minidiff._shipped import how_to_install_again, shipped_folder
 
 __all__ = ["Fact", "Note", "Problem", "Report", "doctor", "examine", "show", "to_json"]
 
@@ -69,11 +70,6 @@ class Report(NamedTuple):
 
 
 # Python, packages, settings
-
-
-def pip_install(*words: str) -> str:
-    """The command that installs something for the Python that runs now."""
-    return command(python_here(), "-m", "pip", "install", *words)
 
 
 def package_itself() -> Iterator[Finding]:
@@ -128,7 +124,8 @@ def jupyterlab() -> Iterator[Finding]:
         version = importlib.metadata.version("jupyterlab")
     except importlib.metadata.PackageNotFoundError:
         version = None
-        yield Note("JupyterLab is not installed; `make lab` does it, or open the notebooks in another program")
+        how = "make lab" if shipped_folder() is None else pip_install("jupyterlab")
+        yield Note(f"JupyterLab is not installed; `{how}` does it, or open the notebooks in another program")
     yield Fact([version or "not installed"], version)
 
 
@@ -214,7 +211,8 @@ def threads() -> Iterator[Finding]:
         {"torch": torch.get_num_threads(), "cores": cores, "OMP_NUM_THREADS": limit, "GOMP_SPINCOUNT": spin},
     )
     if platform.system() == "Linux" and spin is None:
-        yield Note("beside other busy programs training is slow: set GOMP_SPINCOUNT=10000, or start with make")
+        how = "set GOMP_SPINCOUNT=10000, or start with make or minidiff lab"
+        yield Note(f"beside other busy programs training is slow: {how}")
 
 
 def bfloat16() -> Iterator[Finding]:
@@ -317,6 +315,9 @@ def checkpoints() -> Iterator[Finding]:
 
 def restore(name: str, folder: Path | None) -> str:
     """How to come by a checkpoint that is missing, or damaged in its folder."""
+    shipped = shipped_folder()
+    if shipped and (folder is None or folder.is_relative_to(shipped)):  # it came in the wheel, and comes with it again
+        return how_to_install_again()
     if folder is None:
         making = minidiff_command("train", name, "--out", f"data/checkpoints/{name}")
         return f"git checkout data/checkpoints/{name}, or make it: {making}"

@@ -67,6 +67,7 @@ def findings_are_stored(notebook) -> Iterator[str]:
 
 DESCRIPTION = r"\*What you see[^:*]*: \S[^*]{20,}\*"
 LONGEST_CELL = 25  # lines, unless it is folded
+LONGEST_CORE = 4000  # words: twenty minutes of reading
 
 
 def is_second_edition(notebook) -> bool:
@@ -109,6 +110,18 @@ def second_edition(notebook) -> Iterator[str]:
         yield "no exercise is checked"
 
 
+def core_words(notebook) -> int:
+    """Words of what everybody reads: all text but asides, the questions at the end, exercises and sources."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    core = re.sub(r"^## [^\n]*\(aside\).*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    return len(core.split("## Check yourself")[0].split())
+
+
+def core_path_is_short(notebook) -> Iterator[str]:
+    if (words := core_words(notebook)) > LONGEST_CORE:
+        yield f"has a core path of {words:,} words, more than {LONGEST_CORE:,}"
+
+
 def names_are_public(notebook) -> Iterator[str]:
     """No `from minidiff import _x`, no `minidiff._x`, no `samplers._x` where samplers is a module of the package."""
     modules = {"minidiff"}
@@ -149,7 +162,7 @@ def violations(path: Path) -> list[str]:
     found = [f"has {path.stat().st_size:,} bytes"] if path.stat().st_size >= LARGEST else []
     for rule in (
         *(executed_in_order, free_of_errors, findings_are_stored, figures_are_described),
-        *(names_are_public, outputs_fit_any_machine, second_edition),
+        *(names_are_public, outputs_fit_any_machine, second_edition, core_path_is_short),
     ):
         found += rule(notebook)
     return [*found, *lesson_is_whole(notebook, path.name[:2])]
@@ -177,6 +190,9 @@ def printed(text: str, name: str = "stdout"):
     return new_output("stream", name=name, text=text)
 
 
+SEEN = "*What you see: a cloud of points that fades away.*"
+
+
 def good_notebook():
     """The smallest notebook that breaks no rule. Its cell 0 is the title; cells 1 to 3 print three findings."""
     checks = [
@@ -185,7 +201,7 @@ def good_notebook():
     ]
     for cell in checks:
         cell.metadata.tags = [TAG]
-    seen = new_markdown_cell("Words.\n\n*What you see: a cloud of points that fades away.*")
+    seen = new_markdown_cell(f"Words.\n\n{SEEN}")
     figure = new_output("display_data", data={"image/png": "aaaa", "text/plain": "<Figure size 640x480 with 1 Axes>"})
     plot = new_code_cell("from minidiff import samplers\nplot()", outputs=[figure], execution_count=4)
     end = new_markdown_cell("## Summary\n\n## Exercises\n\n## Sources and further reading")
@@ -199,6 +215,12 @@ def check(notebook, folder: Path, name: str = "07_small.ipynb") -> list[str]:
 
 def test_a_good_notebook_breaks_no_rule(tmp_path):
     assert check(good_notebook(), tmp_path) == []
+
+
+def test_asides_and_exercises_do_not_count_as_the_core_path():
+    long = "word " * 5000
+    texts = ["# 07. One\n\ntwo", f"## Three (aside)\n{long}", "## Four", f"## Check yourself\n{long}"]
+    assert core_words(new_notebook(cells=[new_markdown_cell(text) for text in texts])) == 6
 
 
 def test_findings_may_be_marked_by_the_older_comment_or_stand_together(tmp_path):
@@ -269,6 +291,7 @@ BROKEN = {
     "no exercises": (set_source(6, "## Summary\n## Sources"), "has no heading for exercises"),
     "no summary": (set_source(6, "## Exercises\n## Sources\nsummary"), "has no heading for summary"),
     "no sources": (set_source(6, "## Exercises\n## Summary\n# resources"), "has no heading for sources"),
+    "core path too long": (set_source(4, "word " * 4001 + "\n\n" + SEEN), "core path of 4,0"),
     "too large": (set_source(6, "## Exercises\n## Summary\n## Sources\n" + "x" * LARGEST), "bytes"),
 }
 
@@ -290,7 +313,7 @@ def test_a_notebook_of_the_second_edition_breaks_no_rule(tmp_path):
     [
         (set_source(5, "Words."), "stands below it"),
         (
-            set_source(5, "**Predict:** what?\n\n*What you see: a cloud of points that fades away.*"),
+            set_source(5, f"**Predict:** what?\n\n{SEEN}"),
             "asks for a prediction",
         ),
         (set_source(4, "from minidiff.checks import check\n" + "x = 1\n" * 25), "has 26 lines"),

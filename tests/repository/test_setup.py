@@ -19,23 +19,27 @@ import pytest
 import rattler
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-assert "minidiff[production]" in EXTRAS["dev"]  # who reads the course installs what notebook 27 needs, too
+assert {"minidiff[lab]", "minidiff[production]"} <= {*EXTRAS["dev"]}  # JupyterLab, and what notebook 27 needs
 DIRECT = [
     requirement
-    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["production"]])
+    for requirement in map(
+        Requirement, [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["lab"], *EXTRAS["production"]]
+    )
     if requirement.name != "minidiff"
 ]
 PINNED = [
     *DIRECT,
     *(
         Requirement(line)
-        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"]
+        for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"] + EXTRAS["book"]
         if line not in EXTRAS["dev"]
     ),
+    *map(Requirement, EXTRAS["wheel"]),
 ]
 CONDA_NAMES = {"torch": "pytorch"}
 COMMANDS = [
@@ -50,8 +54,11 @@ COMMANDS = [
         "lab-release",
         "lab-grade",
         "lab-export",
+        "book",
+        "book-check",
         "soak",
         "mutants",
+        "wheel",
         "bench",
         "bench-quick",
     ),
@@ -59,7 +66,7 @@ COMMANDS = [
 ]
 TOP_LEVEL = {
     *("README.md", "notebooks", "minidiff", "data", "tests", "environment.yml", "pyproject.toml", "constraints.txt"),
-    *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore"),
+    *("Makefile", "LICENSE", "CONTRIBUTING.md", "CITATION.cff", ".ci", ".github", ".gitignore", ".binder"),
 }
 
 # These tests pretend to be other programs by scripts for a POSIX shell, which Windows does not run.
@@ -270,6 +277,30 @@ def test_environment_yml_agrees_with_pyproject():
     wanted = {CONDA_NAMES.get(r.name, r.name): set(map(str, r.specifier)) for r in DIRECT}
     assert conda == {"python": set(PROJECT["requires-python"].split(",")), "pip": None, **wanted}
     assert pip == {"pip": ["-e .[dev]"]}
+
+
+def test_binder_installs_what_the_notebooks_need():
+    """`.binder/environment.yml`: one version of Python, since Binder reads no range, and nothing for tests."""
+    python, *specs = yaml.safe_load((REPOSITORY / ".binder" / "environment.yml").read_text())["dependencies"]
+    assert re.fullmatch(r"python=3\.\d+", python)
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
+    binder = {}
+    for spec in map(rattler.MatchSpec, specs):
+        assert str(spec.name.normalized) not in binder, f"{spec} stands twice"
+        binder[spec.name.normalized] = spec.version and set(str(spec.version).split(","))
+    needed = map(Requirement, [*PROJECT["dependencies"], *EXTRAS["lab"], *EXTRAS["production"]])
+    assert binder == {"pip": None, **{CONDA_NAMES.get(r.name, r.name): set(map(str, r.specifier)) for r in needed}}
+
+
+@needs_make
+def test_binder_then_installs_minidiff(tmp_path):
+    """`.binder/postBuild`, which Binder runs in the repository, with a Python that only says how it was called."""
+    script = REPOSITORY / ".binder" / "postBuild"
+    assert os.name == "nt" or os.access(script, os.X_OK)
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "python").chmod(0o755)
+    said = subprocess.run([script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True).stdout
+    assert said == "-m pip install --no-deps --editable .\n"
 
 
 def test_constraints_pin_each_direct_dependency_within_its_bounds():

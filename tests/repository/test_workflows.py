@@ -10,12 +10,16 @@ import yaml
 
 from minidiff.data import mnist_folders
 from tests.repository.test_setup import needs_make
+from tests.tools.book.__main__ import SITE
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = sorted((REPOSITORY / ".github" / "workflows").glob("*.y*ml"))
 WORKFLOWS = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in FILES}
 TEXTS = {file.stem: file.read_text(encoding="utf-8") for file in FILES}
 every_workflow = pytest.mark.parametrize("name", WORKFLOWS)
+EXECUTING = ("nightly", "test")  # those that run the notebooks, and so need MNIST; the book is made from what is stored
+every_executing_workflow = pytest.mark.parametrize("name", EXECUTING)
+PUBLISHING = {("book", "publish"): {"pages": "write", "id-token": "write"}}  # the one job that may do more than read
 LONGEST = 360  # minutes, which GitHub gives to one job
 
 
@@ -47,8 +51,8 @@ def allowed_pythons():
     return [f"3.{minor}" for minor in range(int(low), int(high))]
 
 
-def test_there_are_two():
-    assert list(WORKFLOWS) == ["nightly", "test"]
+def test_there_are_three():
+    assert list(WORKFLOWS) == ["book", "nightly", "test"]
 
 
 # --- when and where --------------------------------------------------------------------------------------------------
@@ -81,12 +85,28 @@ def test_the_nightly_runs_are_nightly_and_by_hand():
     assert setup["with"]["python-version"] in allowed_pythons()
 
 
+def test_the_book_is_published_from_main_and_by_hand():
+    assert triggers(WORKFLOWS["book"]) == {"push": {"branches": ["main"]}, "workflow_dispatch": None}
+    build, publish = WORKFLOWS["book"]["jobs"].values()
+    assert publish["needs"] == "build" and not any("if" in part for part in [build, publish, *build["steps"]])
+
+
 # --- what ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_runs_is_make():
     assert commands(WORKFLOWS["test"]) == ["make test"]
     assert commands(WORKFLOWS["nightly"]) == ["make seeds", "make soak"]
+    assert commands(WORKFLOWS["book"]) == ["make book-check"]
+
+
+def test_what_is_published_is_what_was_built_and_looked_at():
+    build, publish = WORKFLOWS["book"]["jobs"].values()
+    *_, check, upload = build["steps"]
+    assert check["run"] == "make book-check" and upload["uses"].startswith("actions/upload-pages-artifact@")
+    assert REPOSITORY / upload["with"]["path"] == SITE
+    (deploy,) = publish["steps"]  # and nothing else is done with the right to publish
+    assert deploy["uses"].startswith("actions/deploy-pages@")
 
 
 @needs_make
@@ -102,8 +122,9 @@ def test_make_knows_the_commands(name):
 def test_make_takes_the_python_that_was_set_up(name, tmp_path):
     """PYTHON comes from the environment, since `make test` is called as everybody calls it."""
     for job in WORKFLOWS[name]["jobs"].values():
-        assert job["env"]["PYTHON"] == "python"
-        assert job["defaults"]["run"]["shell"] == "bash"
+        if any("run" in step for step in job["steps"]):
+            assert job["env"]["PYTHON"] == "python"
+            assert job["defaults"]["run"]["shell"] == "bash"
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho yes\n")  # what the Makefile asks a Python that suits
     program.chmod(0o755)
@@ -119,8 +140,11 @@ def test_make_takes_the_python_that_was_set_up(name, tmp_path):
 @every_workflow
 def test_a_workflow_may_only_read(name):
     assert WORKFLOWS[name]["permissions"] == {"contents": "read"}
-    assert not any("permissions" in job for job in WORKFLOWS[name]["jobs"].values())
-    assert "secrets" not in TEXTS[name] and "token" not in TEXTS[name].lower()
+    more = {
+        (name, job): given["permissions"] for job, given in WORKFLOWS[name]["jobs"].items() if "permissions" in given
+    }
+    assert more == {key: rights for key, rights in PUBLISHING.items() if key[0] == name}
+    assert "secrets" not in TEXTS[name] and "token" not in TEXTS[name].lower().replace("id-token: write", "")
     assert "pull_request_target" not in TEXTS[name]
 
 
@@ -135,7 +159,8 @@ def test_a_workflow_ends_and_gives_way_to_a_newer_one(name):
 @every_workflow
 def test_actions_are_githubs_own_and_pinned(name):
     used = [step["uses"] for step in steps(WORKFLOWS[name]) if "uses" in step]
-    assert used and all(re.fullmatch(r"actions/(checkout|setup-python|cache)@v\d+", action) for action in used)
+    known = "checkout|setup-python|cache" + ("|upload-pages-artifact|deploy-pages" if name == "book" else "")
+    assert used and all(re.fullmatch(rf"actions/({known})@v\d+", action) for action in used)
 
 
 @every_workflow
@@ -144,7 +169,7 @@ def test_no_address_is_written_down(name):
     assert "://" not in TEXTS[name] and "index-url" not in TEXTS[name].lower().replace("_", "-")
 
 
-@every_workflow
+@every_executing_workflow
 def test_pip_and_mnist_are_kept_where_they_are_looked_for(name, tmp_path, monkeypatch):
     (job,) = WORKFLOWS[name]["jobs"].values()
     pip, mnist = [step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/cache@")]
@@ -157,6 +182,10 @@ def test_pip_and_mnist_are_kept_where_they_are_looked_for(name, tmp_path, monkey
     assert f"{mnist['path']}/" in ignored  # so that no check of the repository takes the files for ours
 
 
-def test_both_workflows_share_their_caches():
-    caches = [[step for step in steps(each) if "cache@" in step.get("uses", "")] for each in WORKFLOWS.values()]
-    assert caches[0] == caches[1]
+def test_all_workflows_share_their_caches():
+    book, *executing = (
+        [step for step in steps(WORKFLOWS[name]) if "cache@" in step.get("uses", "")] for name in ("book", *EXECUTING)
+    )
+    assert executing[0] == executing[1]
+    assert book == executing[0][:1]  # pip's
+    assert WORKFLOWS["book"]["jobs"]["build"]["env"]["PIP_CACHE_DIR"] == book[0]["with"]["path"]

@@ -7,7 +7,8 @@ import torch
 import minidiff
 from minidiff.data import Images
 from minidiff.data.captions import PICTURE, SLOT, Glyphs, captions_of, draw_scenes, tokenise
-from minidiff.workshop import display, subjects, texts
+from minidiff.workshop import display, texts
+from minidiff.workshop.subjects import captions, sets
 from tests.processes import finished
 
 STEPS = 300
@@ -59,12 +60,12 @@ def noisy_glyphs(split: str) -> Glyphs:
 def small_world(monkeypatch):
     """MNIST is tiny, what comes with the course is measured by few samples, and pictures show four."""
     monkeypatch.setattr(display, "IMAGES_DRAWN", 4)
-    monkeypatch.setattr(subjects, "mnist", noisy_images)
-    monkeypatch.setattr(subjects, "captioned_digits", noisy_captions)
-    monkeypatch.setattr(subjects, "slot_digits", noisy_slots)
-    monkeypatch.setattr(subjects, "glyphs", noisy_glyphs)
-    monkeypatch.setattr(subjects, "RESULT_SAMPLES", 150)
-    monkeypatch.setattr(subjects, "RESULT_STEPS", 2)
+    monkeypatch.setattr(sets, "mnist", noisy_images)
+    monkeypatch.setattr(sets, "captioned_digits", noisy_captions)
+    monkeypatch.setattr(sets, "slot_digits", noisy_slots)
+    monkeypatch.setattr(captions, "glyphs", noisy_glyphs)
+    monkeypatch.setattr(sets, "RESULT_SAMPLES", 150)
+    monkeypatch.setattr(sets, "RESULT_STEPS", 2)
     monkeypatch.setattr(texts, "SENTENCES", 20)
     monkeypatch.setattr(texts, "STEPS", 2)
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from minidiff.checkpoints import load_network
-from minidiff.workshop import commands, subjects
+from minidiff.workshop import commands
 from minidiff.workshop.runs import load_run
-from minidiff.workshop.subjects import of_pictures, recipe_of, subject_of
+from minidiff.workshop.subjects import of_pictures, own, recipe_of, subject_of
 from minidiff.workshop.workers import Refused
 from tests.cases import same_weights, weights_of
 from tests.processes import bits_of, card_of, finished, steps_of
@@ -113,8 +113,8 @@ def test_enough_pictures_are_measured(album, tmp_path, capsys):
     ((name, measured),) = json.loads(capsys.readouterr().out)["distances"].items()
     assert name == "Frechet distance, 50 principal components" and measured["samples"] == held_out // 2 > 50
     assert measured["value"] > 0 and measured["floor"] > 0
-    assert subjects.shrunk(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 16, 16)
-    assert subjects.shrunk(torch.zeros(2, 3, 12, 12)).shape == (2, 3, 12, 12)
+    assert own.shrunk(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 16, 16)
+    assert own.shrunk(torch.zeros(2, 3, 12, 12)).shape == (2, 3, 12, 12)
 
 
 def test_too_few_pictures_to_measure_are_said(album, tmp_path, capsys):

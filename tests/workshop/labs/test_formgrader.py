@@ -8,7 +8,6 @@ import csv
 import html
 import io
 import random
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -26,22 +25,14 @@ from nbformat.v4 import new_markdown_cell, new_output
 from minidiff.workshop.labs import lab_of
 from minidiff.workshop.labs.__main__ import main
 from minidiff.workshop.labs.notebooks import EXPLANATION, graded
+from tests.browser import CHROMIUM, FLAGS, MISSING, NO_PLAYWRIGHT
 from tests.processes import end, environment, free_port, wait_until
 from tests.workshop.labs.conftest import needs_isolation
 from tests.workshop.labs.students import Handed, filled, in_moodle, marks_of, mistakes, release_in, right_answers
 
-drivers = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e '.[browser]'")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = [
-    needs_isolation,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium"),
-]
+drivers = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)
+pytestmark = [needs_isolation, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-]
 WINDOW = {"width": 1280, "height": 1600}  # JupyterLab has a question at the bottom, which would cover the table
 LAB = lab_of("05")
 TOKEN = "a-token-for-tests"

@@ -1,0 +1,37 @@
+// What pages need beyond the theme: keys reach what scrolls, landmarks have names, films stop.
+document.addEventListener("DOMContentLoaded", () => {
+  // Whoever has no mouse scrolls with the arrow keys, once the thing that scrolls can be reached.
+  const reach = () => {
+    for (const formula of document.querySelectorAll("article mjx-container:not([display])")) {
+      const wide = formula.getBoundingClientRect().width > formula.closest("p, li, td, dd, div").clientWidth;
+      if (wide) formula.classList.add("wide");
+    }
+    for (const box of document.querySelectorAll("pre, div.highlight, div.math, .table-wrapper, mjx-container.wide"))
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+  };
+  reach();
+  addEventListener("resize", reach);
+  window.MathJax?.startup?.promise?.then(reach);
+  for (const folded of document.querySelectorAll("details")) folded.addEventListener("toggle", reach);
+
+  document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "Pages");
+  document.querySelector(".toc-drawer")?.setAttribute("aria-label", "On this page");
+
+  // A film moves, unless the reader's system asks for calm; the button stops it, and starts it again.
+  for (const film of document.querySelectorAll("div.film")) {
+    const image = film.querySelector("img"), button = film.querySelector("button"), calm = film.querySelector("source");
+    const moving = image.getAttribute("src"), still = calm.getAttribute("srcset");
+    const show = (moves) => {
+      calm.remove();
+      image.src = moves ? moving : still;
+      button.textContent = moves ? "Stop the animation" : "Play the animation";
+      button.dataset.moves = moves;
+    };
+    const wanted = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    button.textContent = wanted ? "Stop the animation" : "Play the animation";
+    button.dataset.moves = wanted;
+    button.addEventListener("click", () => show(button.dataset.moves !== "true"));
+    button.hidden = false;
+  }
+});

@@ -37,7 +37,7 @@ PINNED = [
     *(
         Requirement(line)
         for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"] + EXTRAS["book"]
-        if line not in EXTRAS["dev"]
+        if line not in EXTRAS["dev"] + EXTRAS["production"]
     ),
     *map(Requirement, EXTRAS["wheel"]),
 ]

@@ -25,14 +25,17 @@ def small_digits(part: str) -> Images:
 
 # `mnist` is looked up when it is called, so that a test may put something small in its place
 def whole_mnist(part: str) -> Images:
+    """MNIST with its labels."""
     return mnist(part)
 
 
 def captioned_pictures(part: str) -> Images:
+    """Digits in places, with the captions that ask for them."""
     return captioned_digits(part)
 
 
 def slots(part: str) -> Images:
+    """Single places of such pictures: a digit, or nothing."""
     return slot_digits(part)
 
 

@@ -67,6 +67,7 @@ help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 lab: $(INSTALLED)  ## set up what is missing and open JupyterLab at the first notebook
+	@$(RUN) nbformat.sign $(wildcard notebooks/*.ipynb) >/dev/null 2>&1 || :  # trusted, so that its pages of minidiff.explorer run
 	$(RUN) jupyterlab --ip=127.0.0.1 --allow-root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_FLAGS)
 
 test:  ## check it all: style, unit tests, then every notebook against its stored findings

@@ -8,6 +8,7 @@ physics      potentials, random walks, Langevin dynamics, the Fokker-Planck equa
 paths        GaussianPath: how data dissolves into noise, and the exact way back when x0 is known
 schedules    the paths that people use, from ddpm_linear to rectified_flow, and times to walk down them
 exact        the truth: score, log-density, E[x0 | x_t] of Gaussian mixtures and of finite data sets
+structured   the truth for sounds: mixtures of thousands of numbers with simple covariances (notebook 23)
 targets      x0, eps, score, v and velocity are one thing: the only place that converts between them
 denoisers    E[x0 | x_t] from a network; clipping; guidance
 networks     an MLP for points, U-Nets and a transformer for images, attention, a Fourier network for functions
@@ -29,10 +30,15 @@ cascades     spectra, pictures from coarse to fine, noise between the stages (no
 films        models of films, which go on from given frames (notebook 21)
 distillation  students that do in one step what a sampler does in fifty (notebook 20)
 captioned    models that a caption steers, and whether their pictures obey (notebook 19)
-functions    data that are functions: Gaussian processes, noise on any grid, bands of samples (notebook 25)
 discrete     diffusion of words: masks, other words, and what several at once cost (notebook 22)
+signals      plucked strings and whispered vowels, their pitch and their spectrograms (notebook 23)
 planning     plans as samples: walks in a maze, goals and rewards, all beside the exact answer (notebook 24)
+functions    data that are functions: Gaussian processes, noise on any grid, bands of samples (notebook 25)
+rivals       flows, autoregression, a VAE, a GAN and an energy model of points (notebook 26)
+adapt        fine-tuning: changes of low rank beside trained layers (notebook 27)
+clinic       models with one fault each, and instruments that say where it is (notebook 28)
 digits       the digit models of notebooks 13 to 15: how they learn, are loaded and draw
+explorer     a page to play with: a mixture and its exact diffusion model, in a browser
 checks       the exercises: what you write is checked, and your mistake is named
 
 Behind a wall, since no lesson needs it:

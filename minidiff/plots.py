@@ -6,10 +6,14 @@ In a notebook every figure is shown, whatever the environment variable MPLBACKEN
 This is the only module that imports matplotlib, and only notebooks and the command line import this module.
 """
 
+import base64
+import html
 import io
 import os
 import sys
+import wave
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,6 +29,7 @@ __all__ = [
     "NOISE",
     "OTHER",
     "TRUTH",
+    "Sound",
     "animation",
     "arrows",
     "curves",
@@ -32,10 +37,12 @@ __all__ = [
     "histogram",
     "image_grid",
     "image_rows",
+    "listen",
     "panels",
     "png",
     "point_rows",
     "points",
+    "spectrogram",
 ]
 
 # One colour, one meaning, in every figure.
@@ -225,6 +232,67 @@ def image_rows(rows: Mapping[str, Tensor], *, columns: int = 10) -> Figure:
         image_grid(ax, x, columns=columns)
         ax.set_ylabel(label, rotation=0, ha="right", va="center")
     return figure
+
+
+# Sounds
+
+
+def spectrogram(
+    ax: Axes, x: Tensor, rate: int, *, window: int = 256, faintest: float = -60.0, loudest: float = 40.0
+) -> None:
+    """The power of a sound, (n,), over time and frequency, in dB on one scale for all sounds: from dark to bright.
+
+    Frames of `window` samples under a Hann window, a quarter of a window apart. 0 dB is white noise of variance 1.
+    """
+    x = torch.from_numpy(np.array(_array(x), dtype=np.float64))
+    if x.ndim != 1:
+        raise ValueError(f"x must be one sound of shape (n,), but has shape {tuple(x.shape)}")
+    hann = torch.hann_window(window, dtype=torch.float64)
+    frames = torch.stft(x, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
+    power = 10 * torch.log10(frames.abs() ** 2 / hann.square().sum() + 1e-12)
+    reach = (0, 1000 * len(x) / rate, 0, rate / 2000)
+    ax.imshow(power.numpy(), origin="lower", aspect="auto", extent=reach, vmin=faintest, vmax=loudest)
+    ax.set(xlabel="time, ms", ylabel="frequency, kHz")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound that a notebook plays. wav: the bytes of a WAV file; says: what there is to hear, in words."""
+
+    wav: bytes
+    says: str
+
+    def __repr__(self) -> str:
+        return f"(sound) {self.says}"
+
+    def _repr_html_(self) -> str:
+        says = html.escape(self.says, quote=True)
+        data = base64.b64encode(self.wav).decode()
+        player = f'<audio controls preload="none" aria-label="{says}" src="data:audio/wav;base64,{data}"></audio>'
+        return f"<figure>{player}<figcaption>{says}</figcaption></figure>"
+
+
+def listen(x: Tensor, rate: int, says: str, *, volume: float = 0.03) -> Sound:
+    """A sound, (n,), or several, (B, n), one after the other, to be played in a notebook. says: in words, for everyone.
+
+    Nothing is made louder or quieter but by `volume`, the same for all sounds, so that loudness can be compared:
+    `IPython.display.Audio` normalises each sound unless it is told not to. 16 bits a sample.
+
+    Raises ValueError where volume times a sample leaves [-1, 1]: it would be cut off.
+    """
+    x = volume * _array(x).astype(np.float64).reshape(-1)
+    if not says.strip():
+        raise ValueError("says must describe the sound in words, but is empty")
+    if not np.isfinite(x).all() or not x.size or np.abs(x).max() > 1:
+        largest = np.abs(x).max() / volume if x.size else None
+        raise ValueError(f"x must be finite and at most {1 / volume:.4g} at this volume, but its largest is {largest}")
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.round(32767 * x).astype("<i2").tobytes())
+    return Sound(out.getvalue(), says)
 
 
 def animation(frames: Iterable[Figure], *, milliseconds: int = 120) -> bytes:

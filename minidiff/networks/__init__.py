@@ -20,6 +20,7 @@ from minidiff.networks.text_encoder import TextEncoder
 from minidiff.networks.transformer import TokenTransformer
 from minidiff.networks.unet import ResidualBlock, UNet
 from minidiff.networks.unet1d import ResidualBlock1d, UNet1d
+from minidiff.networks.wiener import WienerNet
 
 __all__ = [
     "MLP",
@@ -47,6 +48,7 @@ __all__ = [
     "TransformerBlock",
     "UNet",
     "UNet1d",
+    "WienerNet",
     "attention_weights",
     "build",
     "initialised",
@@ -74,7 +76,7 @@ NETWORKS = {
     for network in (
         *(MLP, UNet, UNet1d, Classifier, NoisyClassifier),
         *(Autoencoder, CaptionUNet, ConditionedUNet, DiT),
-        *(Adversaries, StepGenerator, FourierNetwork, TokenTransformer),
+        *(Adversaries, StepGenerator, FourierNetwork, TokenTransformer, WienerNet),
     )
 }
 

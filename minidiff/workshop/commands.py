@@ -112,6 +112,8 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("doctor", help="is everything in place? versions, devices, data, disk")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of the screen")
+    about = "examine a trained model instead: the folder of a run, or one that comes with the course"
+    command.add_argument("--model", metavar="FOLDER", type=place, help=about)
     command.set_defaults(run=run_doctor)
 
     command = commands.add_parser("train", help="train a model; cut it off at any moment and go on with --resume")
@@ -192,6 +194,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
+    if options.model is not None:
+        from minidiff.workshop.checkup import checkup
+
+        return checkup(options.model, as_json=options.json)
     from minidiff.workshop.doctor import doctor
 
     return doctor(as_json=options.json)
@@ -450,7 +456,8 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
-    wrong = "" if options.command == "doctor" else wrong_environment()  # the doctor says it, with a cure
+    machine = options.command == "doctor" and options.model is None  # this doctor says it, with a cure
+    wrong = "" if machine else wrong_environment()
     if wrong:
         complain(wrong)
         return WRONG

@@ -30,7 +30,19 @@ import minidiff
 from minidiff._shell import command, minidiff_command, pip_install, python_here
 from minidiff._shipped import how_to_install_again, shipped_folder
 
-__all__ = ["Fact", "Note", "Problem", "Report", "doctor", "examine", "show", "to_json"]
+__all__ = [
+    "Fact",
+    "Finding",
+    "Note",
+    "Problem",
+    "Report",
+    "doctor",
+    "examine",
+    "printed",
+    "show",
+    "to_json",
+    "words_of",
+]
 
 ENOUGH_DISK = 500_000_000  # bytes: MNIST, checkpoints and runs take far less, a full disk breaks all of them
 PYTHONS = ((3, 11), (3, 14))
@@ -417,8 +429,11 @@ def words_of(error: Exception | Warning) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def show(report: Report, width: int | None = None) -> str:
-    """The report as a screen. width: where notes and problems are broken into lines; None: one line each."""
+def show(report: Report, width: int | None = None, *, healthy: str = "everything is in place") -> str:
+    """The report as a screen. width: where notes and problems are broken into lines; None: one line each.
+
+    healthy: the last line where there is no problem.
+    """
     lines = []
     for name, fact in report.facts.items():
         for number, line in enumerate(fact.lines if fact else ["not examined"]):
@@ -432,7 +447,7 @@ def show(report: Report, width: int | None = None) -> str:
         line = f"{label:<{NAME_WIDTH}}{words}"
         lines += wrapper.wrap(line) if width else [line]
     count = len(report.problems)
-    verdict = f"{count} problem{'s' if count > 1 else ''}" if count else "everything is in place"
+    verdict = f"{count} problem{'s' if count > 1 else ''}" if count else healthy
     return "\n".join([*lines, "", verdict])
 
 
@@ -452,9 +467,13 @@ def to_json(report: Report) -> str:
 def doctor(*, as_json: bool) -> int:
     """Examine this machine and print what was found. Returns 0 where everything is in place, 1 where it is not."""
     print("examining this machine, which takes a few seconds ...", file=sys.stderr, flush=True)
-    report = examine()
+    return printed(examine(), as_json=as_json)
+
+
+def printed(report: Report, *, as_json: bool, healthy: str = "everything is in place") -> int:
+    """Print a report. Returns 0 where it holds no problem, else 1. healthy: what the screen then ends with."""
     width = max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
-    text = to_json(report) if as_json else show(report, width)
+    text = to_json(report) if as_json else show(report, width, healthy=healthy)
     encoding = sys.stdout.encoding or "utf-8"  # a terminal may lack a character that a folder's name holds
     print(text.encode(encoding, "backslashreplace").decode(encoding))
     return int(bool(report.problems))

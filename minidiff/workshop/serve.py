@@ -101,7 +101,7 @@ async def answered(studio: Studio, request: Request) -> Answer:
     try:
         await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise HTTPException(LEFT)
+            raise HTTPException(LEFT, "whoever sent the order has left")
         return Answer(answer.result(), time.perf_counter() - began)
     finally:
         left.cancel()
@@ -139,7 +139,7 @@ async def complaint(request: Request, error: Exception) -> JSONResponse:
         case HTTPException(status_code=404):
             status, said = 404, f"there is nothing at {path!r}: the page is at /, and orders are sent to /draw"
         case HTTPException(status_code=405):
-            status, said = 405, f"{path} takes {headers.get('allow', 'other methods')}, but not {request.method}"
+            status, said = 405, f"{path} takes {headers.get('Allow', 'other methods')}, but not {request.method}"
         case HTTPException():
             status, said = error.status_code, error.detail
         case NoJson():

@@ -208,7 +208,7 @@ def load_model(place: str | Path, limits: Limits | None = None, *, device: str |
         card["recipe"] = {name: value for name, value in card["recipe"].items() if name != "source"}
     card.pop("command", None)
     usual = Limits(pictures=POINTS, places=POINTS_AT_ONCE) if len(recipe.shape) == 1 else Limits()
-    return Model(Path(place).name, net.to(device), recipe, card, limits or usual)
+    return Model(folder_of(place).resolve().name, net.to(device), recipe, card, limits or usual)
 
 
 def order_of(model: Model, content: bytes) -> Order:

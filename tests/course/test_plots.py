@@ -1,6 +1,9 @@
 """The drawing functions: what they draw is what they were given, and no figure is left behind."""
 
+import base64
 import io
+import re
+import wave
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -268,3 +271,53 @@ def test_outside_of_notebooks_the_backend_stays(monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     plots.panels()
     assert plt.get_backend().lower() == "agg"
+
+
+# --- sounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_spectrogram_is_bright_where_the_sound_is(ax):
+    time = torch.arange(4000) / 8000
+    plots.spectrogram(ax, torch.sin(2 * np.pi * 1000 * time), 8000)
+    (image,) = ax.images
+    power = np.asarray(image.get_array())
+    assert abs(power[:, power.shape[1] // 2].argmax() * 8000 / 256 - 1000) < 32
+    assert tuple(image.get_extent()) == (0, 500, 0, 4)
+    assert ax.get_ylabel() == "frequency, kHz"
+    with pytest.raises(ValueError, match="x must be one sound"):
+        plots.spectrogram(ax, torch.zeros(2, 2000), 8000)
+
+
+def test_white_noise_is_at_zero_decibels(ax, make_generator):
+    plots.spectrogram(ax, torch.randn(40_000, generator=make_generator(0)), 8000)
+    power = 10 ** (np.asarray(ax.images[0].get_array())[1:-1, 4:-4] / 10)
+    assert 10 * np.log10(power.mean()) == pytest.approx(0, abs=0.2)
+
+
+def played(sound):
+    with wave.open(io.BytesIO(sound.wav)) as file:
+        return file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), dtype="<i2") / 32767
+
+
+def test_a_sound_is_played_as_loud_as_it_is():
+    x = torch.stack([torch.linspace(-1, 1, 50), torch.zeros(50)])
+    rate, samples = played(plots.listen(x, 8000, "A ramp and silence.", volume=0.5))
+    assert rate == 8000
+    np.testing.assert_allclose(samples, 0.5 * x.reshape(-1), atol=2e-5)
+    assert np.abs(played(plots.listen(0.01 * x, 8000, "A faint ramp.", volume=0.5))[1]).max() < 0.0051
+
+
+def test_a_sound_says_in_words_what_there_is_to_hear():
+    sound = plots.listen(torch.zeros(10), 8000, 'A "click" & silence')
+    shown = sound._repr_html_()
+    assert "<figcaption>A &quot;click&quot; &amp; silence</figcaption>" in shown and "<audio controls" in shown
+    assert base64.b64decode(re.search(r"base64,([^\"]+)", shown)[1]) == sound.wav
+    assert repr(sound) == '(sound) A "click" & silence'
+
+
+def test_a_sound_that_would_be_cut_off_is_refused():
+    for wrong in (torch.full((4,), 40.0), torch.tensor([float("nan")]), torch.zeros(0)):
+        with pytest.raises(ValueError, match="x must be finite and at most 33"):
+            plots.listen(wrong, 8000, "Too loud.")
+    with pytest.raises(ValueError, match="says must describe"):
+        plots.listen(torch.zeros(4), 8000, " ")

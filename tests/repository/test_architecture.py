@@ -37,13 +37,13 @@ ALPHABET = {
     *CHAIN,
     *(f"minidiff.{name}" for name in ("_shell", "_shipped", "_tensors", "data", "exact", "networks", "training")),
     *(f"minidiff.{name}" for name in ("optimizers", "measurement", "bounds", "likelihood", "inverse", "metrics")),
-    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages")),
+    *(f"minidiff.{name}" for name in ("plots", "checkpoints", "languages", "structured", "explorer")),
 }
 FAMILIES = {
     f"minidiff.{name}"
     for name in (
-        *("captioned", "cascades", "digits", "discrete", "distillation", "films", "flows"),
-        *("functions", "latents", "physics", "planning", "similarity"),
+        *("adapt", "captioned", "cascades", "clinic", "digits", "discrete", "distillation", "films", "flows"),
+        *("functions", "latents", "physics", "planning", "rivals", "signals", "similarity"),
     )
 }
 # Nothing else may draw, or ask those that do.
@@ -123,7 +123,7 @@ def test_no_lesson_imports_the_workshop(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     taken = {module for module in imported(code) if part(module) == "minidiff.workshop"}
-    assert not taken or path.stem.endswith("to_production")
+    assert not taken or path.stem == "27_to_production"
 
 
 @pytest.mark.parametrize("statement", ["import minidiff", "from minidiff import physics", "import minidiff.checks"])
@@ -149,6 +149,8 @@ def test_a_module_needs_only_the_libraries_that_the_project_asks_for(name):
     roots = {module.split(".")[0] for module in imported(source(name))}
     without = {"doctor": {"jupyter_client"}, "handout": {"jupyterlab", "nbformat"}}  # they do without
     looked_at = without.get(name.removeprefix("minidiff.workshop."), set())
+    if name.startswith("minidiff.workshop.exchange."):
+        looked_at = {"onnxscript", "onnxruntime", "diffusers"}  # the extra `production`, and diffusers
     if name.startswith("minidiff.workshop.labs."):
         looked_at = {"nbgrader", "nbconvert", "nbformat", "traitlets"}  # the extra `labs`
     if name == "minidiff.workshop.serve":
@@ -159,6 +161,7 @@ def test_a_module_needs_only_the_libraries_that_the_project_asks_for(name):
 def test_networks_and_plots_stand_alone():
     shared = {"minidiff", "minidiff._tensors"}
     assert reached("minidiff.plots") <= shared
+    assert reached("minidiff.explorer") <= shared
     assert {part(module) for module in reached("minidiff.networks")} <= {*shared, "minidiff.networks"}
 
 
@@ -169,7 +172,8 @@ def test_networks_and_plots_stand_alone():
 def test_a_module_says_what_it_holds_and_lists_what_is_public(name):
     module = importlib.import_module(name)
     assert module.__doc__ and module.__doc__[0] not in " \n"
-    assert isinstance(module.__all__, list) and (module.__all__ or name == "minidiff.workshop")
+    assert isinstance(module.__all__, list)
+    assert module.__all__ or name in ("minidiff.workshop", "minidiff.workshop.exchange")
     assert len(set(module.__all__)) == len(module.__all__)
     for public in module.__all__:
         assert hasattr(module, public), f"{name} has no {public}"

@@ -157,6 +157,16 @@ def test_a_page_is_the_notebook_with_pictures_sounds_and_buttons_and_leaves_the_
     assert r'<span class="math notranslate nohighlight">\(x_0\)</span>?</summary>' in page["cells"][5]["source"]
 
 
+def test_a_sound_keeps_its_own_description():
+    files = {}
+    text = (
+        '<figure><audio controls aria-label="a bell" src="data:audio/x-wav;base64,UklGRg=="></audio><figcaption>a bell'
+    )
+    shown = pages.sounds(text, "23-1-1", files)
+    assert 'aria-label="a bell"' in shown and shown.endswith("</audio><figcaption>a bell")
+    assert files == {"sounds/23-1-1-1.wav": b"RIFF"}
+
+
 def test_the_explorable_is_shown_once_where_it_belongs(book, monkeypatch, tmp_path):
     def iframes(notebook, name):
         return json.dumps(page_of(book, notebook, name)[0]).count("<iframe")

@@ -37,7 +37,7 @@ PINNED = [
     *(
         Requirement(line)
         for line in EXTRAS["mutants"] + EXTRAS["bench"] + EXTRAS["labs"] + EXTRAS["browser"] + EXTRAS["book"]
-        if line not in EXTRAS["dev"]
+        if line not in EXTRAS["dev"] + EXTRAS["production"]
     ),
     *map(Requirement, EXTRAS["wheel"]),
 ]
@@ -93,8 +93,9 @@ def server(tmp_path):
     installed = f"{sys.prefix}/installed"  # since this test runs, all is installed: --old-file tells make so
     command = ["make", "lab", f"--old-file={installed}", f"VENV={sys.prefix}", f"LAB_FLAGS=--no-browser --port={port}"]
     printed = tmp_path / "printed.txt"
+    alone = {**os.environ, "JUPYTER_DATA_DIR": str(tmp_path / "jupyter")}  # where nothing has been trusted yet
     with printed.open("w") as file:
-        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=file, stderr=file, env=alone, start_new_session=True)
     yield process, printed
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -140,6 +141,8 @@ def test_make_lab_prints_an_address_that_serves_notebook_00_and_ends_without_a_t
     with urllib.request.urlopen(f"{contents}?token={token}", timeout=120) as answer:
         notebook = json.load(answer)["content"]
     assert notebook["cells"][0]["source"].startswith("# 00. ")
+    code = [cell["metadata"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(metadata["trusted"] for metadata in code)  # or the page of `explorer.show` would be left out
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(contents, timeout=120)
 

@@ -5,6 +5,7 @@ told. The page is opened in a real browser.
 """
 
 import base64
+import contextlib
 import io
 import json
 import math
@@ -327,7 +328,7 @@ def test_other_addresses_and_other_ways_are_sentences(address):
     answer = requests.get(address + "/nowhere", timeout=60)
     assert answer.status_code == 404 and "the page is at /" in sentence(answer)
     answer = requests.get(address + "/draw", timeout=60)
-    assert answer.status_code == 405 and "not GET" in sentence(answer)
+    assert answer.status_code == 405 and sentence(answer) == "/draw takes POST, but not GET"
     answer = requests.post(address + "/draw", data="n=4", timeout=60)
     assert answer.status_code == 415 and "application/json" in sentence(answer)
 
@@ -456,7 +457,7 @@ def test_whoever_is_too_late_hears_when_to_come_again(gate, model):
         assert sentence(answer) == "3 orders are waiting, which is all that fit; try again later"
 
 
-def test_an_order_whose_sender_has_left_is_not_drawn(gate, model):
+def test_an_order_whose_sender_has_left_is_not_drawn(gate, model, caplog):
     with Studio(model) as its_studio, server.running(its_studio) as address, ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, address, {"seed": 1})
         wait_until(lambda: gate.orders)
@@ -466,6 +467,7 @@ def test_an_order_whose_sender_has_left_is_not_drawn(gate, model):
         gate.open.set()
         assert first.result().status_code == 200 and ask(address, {"seed": 3}).status_code == 200
     assert [order.seed for batch in gate.orders for order in batch] == [1, 3]
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]  # nothing to complain of
 
 
 def test_an_error_reaches_whoever_asked_and_nobody_else(model, monkeypatch, capfd):
@@ -616,6 +618,17 @@ def test_the_options_set_the_limits(folders, monkeypatch):
     (model, host, port), (points, *usual) = served
     assert model.limits == Limits(pictures=4, places=2, waiting=5) and (host, port) == ("::1", 80)
     assert points.limits == Limits(pictures=1000, places=250) and usual == ["127.0.0.1", 8000]
+
+
+def test_whoever_opens_it_to_others_is_told_so(model, monkeypatch, capsys):
+    ended = threading.Event()
+    ended.set()
+    monkeypatch.setattr(server, "stopping", lambda saying: contextlib.nullcontext(ended))
+    for host, lines in (("127.0.0.1", 1), ("0.0.0.0", 2)):
+        server.serve(model, host, 0)
+        said = capsys.readouterr()
+        assert said.out.startswith(f"http://{host}:") and said.err.count("\n") == lines
+    assert "there is no password" in said.err
 
 
 def test_the_help_explains_it(capsys):

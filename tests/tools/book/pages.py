@@ -179,14 +179,16 @@ def picture(png: bytes, words: str, name: str, files: dict[str, bytes]) -> str:
 
 
 def sounds(text: str, name: str, files: dict[str, bytes]) -> str:
-    """HTML whose sounds are files, with a player that does not load them before somebody asks."""
+    """HTML whose sounds are files, with a player that loads them when somebody asks."""
     numbers = iter(range(1, 1000))
 
     def player(found: re.Match) -> str:
         number, kind = next(numbers), found["kind"].removeprefix("x-")
         file = f"sounds/{name}-{number}.{kind}"
         files[file] = base64.b64decode(found["data"])
-        return f'<audio controls preload="none" src="{file}" aria-label="Sound {number} of this cell"></audio>'
+        own = re.search(r'\baria-label="([^"]+)"', found[0])  # what there is to hear, where the notebook says it
+        label = own[1] if own else f"Sound {number} of this cell"
+        return f'<audio controls preload="metadata" src="{file}" aria-label="{label}"></audio>'
 
     return SOUND.sub(player, text)
 

@@ -19,7 +19,7 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "On this page");
 
   // A film moves, unless the reader's system asks for calm; the button stops it, and starts it again.
-  for (const film of document.querySelectorAll("div.film")) {
+  for (const film of document.querySelectorAll("article div.film")) {
     const image = film.querySelector("img"), button = film.querySelector("button"), calm = film.querySelector("source");
     const moving = image.getAttribute("src"), still = calm.getAttribute("srcset");
     const show = (moves) => {

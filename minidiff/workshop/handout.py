@@ -34,7 +34,7 @@ class Written(NamedTuple):
 
 
 def write_course(folder: Path) -> Written:
-    """Write the notebooks, and the tables that they link to, into a folder. What is there stays as it is, whatever it is.
+    """Write the notebooks, and the tables that they link to, into a folder. What is there already stays as it is.
 
     Raises Refused where the folder is a file, OSError where it cannot be written.
     """

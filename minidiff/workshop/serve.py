@@ -187,7 +187,7 @@ def running(studio: Studio, host: str = "127.0.0.1", port: int = 0) -> Iterator[
             yield f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join()  # a second Ctrl-C ends the waiting; whoever still waits is told so by the studio's end
 
 
 def serve(model: Model, host: str = "127.0.0.1", port: int = 8000) -> None:

@@ -322,7 +322,7 @@ class Studio:
         self.model = model
         self._waiting: deque[Taken] = deque()
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._dropping = False
         self._drawing: dict[str, int] | None = None
         self._done = {"orders": 0, "batches": 0}
         self._seconds = 1.0  # of the last batch
@@ -334,7 +334,7 @@ class Studio:
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
-        self.close(wait=kind is None)
+        self.close(finish=kind is None)
 
     def take(self, order: Order) -> "Future[Drawing]":
         """Take an order. Whoever gives up cancels its future. Raises Busy where too many wait, or at the end.
@@ -363,13 +363,14 @@ class Studio:
     def closing(self) -> bool:
         return self._closing
 
-    def close(self, *, wait: bool = True) -> None:
-        """Take no more orders, draw those that were taken, and end. wait: until that is done."""
+    def close(self, *, finish: bool = True) -> None:
+        """Take no more orders, draw those that were taken, and end. Without `finish`, drop them after the next step."""
         with self._changed:
-            self._closing = True
+            self._closing, self._dropping = True, not finish
+            while self._dropping and self._waiting:
+                self._waiting.popleft().answer.cancel()
             self._changed.notify()
-        if wait:
-            self._thread.join()
+        self._thread.join()
 
     def _forget_those_who_left(self) -> None:
         if any(taken.answer.cancelled() for taken in self._waiting):
@@ -409,6 +410,8 @@ class Studio:
 
     def _draw(self, batch: list[Taken]) -> None:
         def watch(step: int, steps: int) -> None:
+            if self._dropping:
+                raise Busy("the server was ended before the order was drawn", 10)
             self._drawing |= {"step": step, "steps": steps}
 
         began, came = time.perf_counter(), []

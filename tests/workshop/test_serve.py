@@ -488,6 +488,37 @@ def test_an_error_reaches_whoever_asked_and_nobody_else(model, monkeypatch, capf
         assert ask(address, {"seed": 15}).status_code == 200
 
 
+def test_an_order_that_fails_does_not_spoil_its_company(gate, model, monkeypatch):
+    real = studio.developed
+
+    def faulty(model, order, x):
+        return real(model, order, x * math.nan if order.seed == 14 else x)
+
+    monkeypatch.setattr(studio, "developed", faulty)
+    with Studio(model) as its_studio:
+        its_studio.take(Order(steps=1))
+        wait_until(lambda: gate.orders)
+        answers = [its_studio.take(Order(seed=seed, steps=1)) for seed in (13, 14, 15)]
+        gate.open.set()
+        assert answers[0].result(60).order.seed == 13 and answers[2].result(60).order.seed == 15
+        with pytest.raises(FloatingPointError, match="draws NaN"):
+            answers[1].result(60)
+    assert [order.seed for order in gate.orders[1]] == [13, 14, 15]
+
+
+def test_an_error_beside_it_ends_a_studio_after_the_next_step(gate, model):
+    with pytest.raises(KeyboardInterrupt):
+        with Studio(model) as its_studio:
+            first = its_studio.take(Order(steps=3))
+            wait_until(lambda: gate.orders)
+            second = its_studio.take(Order(steps=3))
+            threading.Timer(0.3, gate.open.set).start()
+            raise KeyboardInterrupt
+    assert second.cancelled()
+    with pytest.raises(Busy, match="ended before"):
+        first.result(0)
+
+
 def test_at_the_end_nothing_is_taken_and_what_was_taken_is_drawn(gate, model):
     with Studio(model) as its_studio:
         taken = [its_studio.take(Order(seed=seed, steps=1 + seed % 2)) for seed in range(5)]

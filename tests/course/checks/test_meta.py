@@ -18,6 +18,9 @@ from minidiff.checks.judging import apart, cases_of, formed, judge, judge_value,
 from minidiff.checks.records import RNG, Case, Exercise, Explanation, Observation, Question, Verdict, arguments, summary
 from tests.course.checks.notebooks import ANSWERS, EXERCISES, MODULES, QUESTIONS, TASKS, marked, notebook_of
 
+# Coverage counts lines, and all are run in the fixture `on_input`: counting them again takes a quarter of the time.
+pytestmark = pytest.mark.no_cover
+
 SENTENCES = r"[A-Z`(\[0-9a-z].*[.?)]"  # what begins and ends like sentences
 INPUTS = range(3)  # which a lab's salt might choose
 EXPLANATIONS = [task for task in TASKS if isinstance(task, Explanation)]

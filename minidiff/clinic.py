@@ -286,8 +286,8 @@ class Fault:
     """One fault. `FAULTS` holds them by name.
 
     wrong, right: the line as somebody wrote it, and as it should be. rings: the names of the instruments that ring, as
-    tried with the seeds 0 to 2 and 5 to 9. training, sampling: what the patient does. labelled: whether its network knows labels.
-    seen: public threads about it, owner/name#number.
+    tried with the seeds 0 to 2 and 5 to 9. training, sampling: what the patient does. labelled: whether its network
+    knows labels. seen: public threads about it, owner/name#number.
     """
 
     wrong: str

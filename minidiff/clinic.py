@@ -8,7 +8,7 @@ from outside and gives a `Reading`: a number, and the bounds between which it li
 The loop that trains patients is their own, and not `training.train`: that one clears gradients, leaves data alone and
 warms up its average, so some of these faults cannot be made with it.
 
-The bounds (`BOUNDS`) were chosen with the seeds 5 to 9, and then tried with the seeds 0 to 4.
+The bounds (`BOUNDS`) were chosen with the seeds 5 to 9, and then tried with the seeds 0, 1 and 2.
 
 Sources: Ho, Jain & Abbeel 2020 (DDPM), arXiv 2006.11239, algorithms 1 and 2; Song & Ermon 2020, arXiv 2006.09011
 (a moving average of the weights); Ho & Salimans 2022, arXiv 2207.12598 (guidance, labels dropped in training).
@@ -286,8 +286,8 @@ class Fault:
     """One fault. `FAULTS` holds them by name.
 
     wrong, right: the line as somebody wrote it, and as it should be. rings: the names of the instruments that ring, as
-    tried with the seeds 0 to 9. training, sampling: what the patient does. labelled: whether its network knows labels.
-    seen: public threads about it, owner/name#number.
+    tried with the seeds 0 to 2 and 5 to 9. training, sampling: what the patient does. labelled: whether its network
+    knows labels. seen: public threads about it, owner/name#number.
     """
 
     wrong: str
@@ -988,7 +988,7 @@ INSTRUMENTS: Mapping[str, Callable[[Consultation], float]] = MappingProxyType(
     }
 )
 ROUNDING = 1e-4
-# Between which bounds a healthy patient lies. Chosen with the seeds 5 to 9, tried with the seeds 0 to 4.
+# Between which bounds a healthy patient lies. Chosen with the seeds 5 to 9, tried with the seeds 0, 1 and 2.
 BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "sampler": (0.0, 2.4),

@@ -147,6 +147,14 @@ def outputs_fit_any_machine(notebook) -> Iterator[str]:
             yield f"cell [{number}] holds what only this machine knows: {found.group()}"
 
 
+def nothing_of_matplotlib_is_printed(notebook) -> Iterator[str]:
+    """A last line such as `axes.set_title(...)` returns what no reader needs: it ends with a semicolon."""
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        shown = [output.data.get("text/plain", "") for output in cell.outputs if output.output_type == "execute_result"]
+        if any(re.match(r"[\[(]*(Text\(|<matplotlib)", text) for text in shown):
+            yield f"cell [{number}] shows what matplotlib returns"
+
+
 def lesson_is_whole(notebook, number: str) -> Iterator[str]:
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     if not re.match(rf"# {number}\. \S", notebook.cells[0].source):
@@ -163,6 +171,7 @@ def violations(path: Path) -> list[str]:
     for rule in (
         *(executed_in_order, free_of_errors, findings_are_stored, figures_are_described),
         *(names_are_public, outputs_fit_any_machine, second_edition, core_path_is_short),
+        nothing_of_matplotlib_is_printed,
     ):
         found += rule(notebook)
     return [*found, *lesson_is_whole(notebook, path.name[:2])]
@@ -291,6 +300,10 @@ BROKEN = {
     "no exercises": (set_source(6, "## Summary\n## Sources"), "has no heading for exercises"),
     "no summary": (set_source(6, "## Exercises\n## Sources\nsummary"), "has no heading for summary"),
     "no sources": (set_source(6, "## Exercises\n## Summary\n# resources"), "has no heading for sources"),
+    "an axis label": (
+        add_output(new_output("execute_result", data={"text/plain": "[Text(0, 0.5, 'one step')]"})),
+        "cell [1] shows what matplotlib returns",
+    ),
     "core path too long": (set_source(4, "word " * 4001 + "\n\n" + SEEN), "core path of 4,0"),
     "too large": (set_source(6, "## Exercises\n## Summary\n## Sources\n" + "x" * LARGEST), "bytes"),
 }

@@ -5,8 +5,8 @@ distribution (`structured`): a plucked string is a matrix times a burst of noise
 filter. Nothing here needs a library for audio. Taught in notebook 23.
 
 Sources: Karplus & Strong 1983, Computer Music Journal 7(2), and Jaffe & Smith 1983, same issue (strings, their tuning);
-Peterson & Barney 1952, table II (formants of vowels); McLeod & Wyvill 2005, A smarter way to find pitch, section 4;
-Griffin & Lim 1984, IEEE Trans. ASSP 32(2), section III; Perraudin, Balazs & Sondergaard 2013 (its fast form).
+Peterson & Barney 1952 (formants of vowels); McLeod & Wyvill 2005, A smarter way to find pitch;
+Griffin & Lim 1984, IEEE Trans. ASSP 32(2); Perraudin, Balazs & Sondergaard 2013 (its fast form).
 """
 
 import math
@@ -41,7 +41,7 @@ __all__ = [
 RATE = 8000  # samples a second, as a telephone has
 NOTES = (60, 62, 64, 65, 67, 69, 71, 72)  # C major from middle C on, numbered as in MIDI
 NAMES = ("C4", "D4", "E4", "F4", "G4", "A4", "B4", "C5")
-# The first three formants of English vowels, spoken by men, in Hz (Peterson & Barney 1952, table II)
+# The first three formants of English vowels, spoken by men, in Hz (Peterson & Barney 1952)
 VOWELS = {
     "ee": (270.0, 2290.0, 3010.0),
     "e": (530.0, 1840.0, 2480.0),

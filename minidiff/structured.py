@@ -7,9 +7,9 @@ distance of two places alone, is diagonal in Fourier's basis: there the exact de
 filter, a gain for each frequency. Both know E[x0 | x_t], which component a noisy signal came from, and the exact
 distribution of what is missing. All means are 0. Taught in notebook 23.
 
-Sources: Bishop 2006, Pattern Recognition and Machine Learning, section 12.2 (a covariance of low rank plus white
+Sources: Bishop 2006, Pattern Recognition and Machine Learning, chapter 12 (a covariance of low rank plus white
 noise) and equations 2.94 to 2.97 (conditionals by the precision matrix); Gray 2006, Toeplitz and circulant matrices:
-a review, section 3.1; Wiener 1949, Extrapolation, interpolation, and smoothing of stationary time series.
+a review; Wiener 1949, Extrapolation, interpolation, and smoothing of stationary time series.
 """
 
 import math
@@ -181,7 +181,7 @@ class LowRankMixture:
         """Replace what is not known of signals, (B, N), by its conditional mean or, with a generator, by an exact draw.
 
         known: (N,), bool. With r numbers z behind a signal of a component, p(z | known values) is normal (Bishop,
-        section 12.2). The mean is over all components; the component of the answer is then the likeliest.
+        chapter 12). The mean is over all components; the component of the answer is then the likeliest.
         """
         _check_signals(x, self.n)
         _check_known(known, self.n)

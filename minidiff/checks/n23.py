@@ -725,14 +725,14 @@ QUIET_MODEL = Explanation(
     name="a model that whispers",
     task="A colleague's model of speech makes clean sounds that are far too quiet: what do you ask, in which order?",
     model=(
-        "First, how does he listen? A player that normalises hides the fault, and one that does not shows it, so "
+        "First, how do they listen? A player that normalises hides the fault, and one that does not shows it, so "
         "compare mean squares and not impressions. Second, the scale: what is the mean square of the training data, "
         "and which log-SNR is left at t = 1? With data of mean square 0.1 a path that is meant for 1 is 10 dB further "
         "in the noise; with loud data or a short table of betas a part of the signal is still there at t = 1, and a "
         "sampler that starts from pure noise starts without it. Third, clamping inside the loop, and an output that "
         "was divided by its peak. Fourth, the number of steps: with very few, a good denoiser gives in-tune and quiet "
         "sounds. Draw the loudness over the number of steps; if it rises, take more steps. Last, the model: a network "
-        "that was trained with the square error and asked once, at high noise, gives the mean, which is silence."
+        "that was trained with the square error and used once, at high noise, gives the mean, which is silence."
     ),
     look_for=(
         "Loudness is measured as a mean square, and players that normalise are switched off.",

@@ -146,7 +146,7 @@ def score_by_time(denoise, truth, path, x0, eps, times):
         Wrong(
             "the error of x0",
             by_time(lambda off, a, s: rms(off)),
-            "That is the error of x0_hat. In eps_hat it is alpha / sigma times as large, which makes all times alike.",
+            "That is the error of x0_hat. In eps_hat it is alpha / sigma times as large, and times can be compared.",
             UNSEEN,
         ),
         Wrong(
@@ -358,7 +358,7 @@ def one_step_difference(own, reference, x, pairs, z):
     solution=one_step_difference,
     alternative=one_step_difference_by_norms,
     why=(
-        "With the same x and the same z, two right samplers give the same numbers, so any difference is a fault. With\n"
+        "With the same x and z, two right implementations of a sampler give the same numbers, up to rounding. With\n"
         "fresh noise for each, only distributions could be compared, and small faults drown in the noise."
     ),
     truth=one_step_difference_truth,
@@ -759,7 +759,7 @@ def diagnose(rang, chances):
 def below():
     floor, claimed = 1.0, 0.6
     excess = 0.0  # the mean square distance of a denoiser to the exact one, which is never negative
-    return "another game" if claimed < floor + excess else "better than exact"
+    return "easier task" if claimed < floor + excess else "better than exact"
 
 
 def finds_it():
@@ -772,15 +772,15 @@ def finds_it():
 BELOW_THE_FLOOR = Question(
     id="28.5",
     name="below",
-    stub='below = None  # loss at 0.6 of its floor: "better than exact", "unlucky seed", "another game", "overfit"',
-    right="another game",
+    stub='below = None  # loss at 0.6 of its floor: "better than exact", "unlucky seed", "easier task", "overfit"',
+    right="easier task",
     solution=below,
     why=(
         "The exact denoiser has the smallest mean square error of all functions of x_t and t, on fresh data. A loss "
         "far\n"
         "below that is the loss of an easier task: less noise, fewer times, or labels that are always told."
     ),
-    choices=("better than exact", "unlucky seed", "another game", "overfit"),
+    choices=("better than exact", "unlucky seed", "easier task", "overfit"),
     hints=(
         "Which function of x_t has the smallest mean square error?",
         "How far does the mean of 200 batches of 512 points vary from seed to seed?",
@@ -824,7 +824,9 @@ INSTRUMENT = Question(
         "With 100 steps s is near t. Which instrument sees a small difference?",
     ),
     wrong=(
-        WrongValue("samples", "samples", "With 100 steps the samples are as good as real data, and no alarm.", UNSEEN),
+        WrongValue(
+            "samples", "samples", "With 100 steps the samples are as good as those of a healthy patient.", UNSEEN
+        ),
         WrongValue("loss", "loss", "The loss belongs to the training, which is right here.", UNSEEN),
         WrongValue("score", "score", "The network is right at each time that it is asked for.", UNSEEN),
         WrongValue("ends", "ends", "The sampler starts where it should, so the ends meet.", UNSEEN),

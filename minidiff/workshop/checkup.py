@@ -3,8 +3,7 @@
 Real data have no exact score to compare with. But a good deal can be told without one: whether weights are finite and
 trained, whether the network hears time and labels, whether it predicts better than nothing at every noise level on the
 data it was trained for, whether its average fits the network behind it, and whether samples have the spread of data.
-Each instrument that rings is a problem with a cure. One that rings is certain that something is wrong; silence proves
-nothing.
+An instrument that rings is reported as a problem, with a cure. If none rings, that is no proof of health.
 """
 
 import json
@@ -47,6 +46,7 @@ AVERAGE_OFF = 0.5  # how far the average answers from the network behind it, ove
 SPREAD = (0.75, 1.33)  # standard deviation of samples over that of data
 SHIFT = 0.3  # of the mean, in standard deviations of the data
 REMEMBERS = 1.5  # the loss on new data over that on training data
+NOTHING_RINGS = "nothing rings, which is no proof of health (notebook 28)"
 STILL_FALLING = 0.97  # the loss of the last tenth of the log over that of the tenth before
 
 
@@ -142,7 +142,7 @@ def answers(case: Case) -> Iterator[Finding]:
                 "the network does not hear the time: its answer at t = 0.8 is that at t = 0.2",
                 "look whether forward uses its second argument, the log-SNR",
             )
-    yield Fact([f"size {value['size']:.3g}, changes by {value['time']:.3g} from t = 0.2 to 0.8"], value)
+    yield Fact([f"of size {value['size']:.3g}; they change by {value['time']:.3g} from t = 0.2 to 0.8"], value)
 
 
 def generator_noise(case: Case) -> Tensor:
@@ -221,13 +221,17 @@ def loss(case: Case) -> Iterator[Finding]:
         value["new over old"] = round(ratio, 3)
         if ratio > REMEMBERS:
             yield Note(f"the loss on new data is up to {ratio:.2g} times that on training data: it learns by heart")
-    yield Fact([f"{listed(found)} of answering 0, at t = {', '.join(map(str, TIMES))}"], value)
+    lines = [f"{listed(found)} at t = {', '.join(map(str, TIMES))},", "where a network that answers 0 has 1"]
+    yield Fact(lines, value)
 
 
 def average(case: Case) -> Iterator[Finding]:
     """Whether the average of the weights answers nearly as the network that it averages, and not worse."""
-    if case.new is None or not (case.folder / STATE).is_file():
-        yield Fact(["not examined: no snapshot or no data"], None)
+    if not (case.folder / STATE).is_file():
+        yield Fact(["not examined: the raw weights are not in this folder"], None)
+        return
+    if case.new is None:
+        yield Fact(["not examined: its data are not here"], None)
         return
     snapshot = load_snapshot(case.folder, lambda line: None)
     raw = case.recipe.network().eval().requires_grad_(False)
@@ -325,7 +329,7 @@ def examine_model(place: str | Path) -> Report:
     report.facts["model"] = Fact([named], {"subject": case.recipe.subject, "folder": str(case.folder)})
     denoises = case.recipe.objective == "denoise"
     if not denoises:
-        report.notes.append(f"of the objective {case.recipe.objective!r} only training and weights are examined")
+        report.notes.append(f"its objective is {case.recipe.objective!r}: only training and weights are examined")
     elif case.new is None:
         report.notes.append("its data are not on this machine, so loss and average are not examined")
     for name, check in CHECKS.items():
@@ -347,4 +351,4 @@ def examine_model(place: str | Path) -> Report:
 def checkup(place: str | Path, *, as_json: bool) -> int:
     """Examine a run and print what was found. Returns 0 where nothing rings, 1 where something does."""
     print("examining this model, which takes a few seconds ...", file=sys.stderr, flush=True)
-    return printed(examine_model(place), as_json=as_json, healthy="nothing rings")
+    return printed(examine_model(place), as_json=as_json, healthy=NOTHING_RINGS)

@@ -18,27 +18,30 @@ OF_SAMPLING = [name for name, fault in FAULTS.items() if fault.training == Train
 OF_TRAINING = [name for name, fault in FAULTS.items() if fault.training != Training()]
 TRUTH = exact.mixture_denoiser(MIXTURE, PATH)
 GRID = torch.linspace(1e-3, 1, 4000, dtype=torch.float64)  # finer than the table of the path
+LEVELS = -PATH.log_snr(GRID)
 
 
 class Exact(nn.Module):
     """A network that is exact: it predicts E[eps | x_t]."""
 
     def forward(self, x, level, y=None):
-        t = GRID[torch.searchsorted(-PATH.log_snr(GRID), -level.double()).clamp(max=len(GRID) - 1)].to(x)
+        t = GRID[torch.searchsorted(LEVELS, -level.double()).clamp(max=len(GRID) - 1)].to(x)
         return (x - PATH.alpha(t)[:, None] * TRUTH(x, t)) / PATH.sigma(t)[:, None]
 
 
-@pytest.fixture
-def well(make_generator):
+@pytest.fixture(scope="module")
+def well():
     """A healthy patient with an exact network: nothing has to be trained."""
-    x, y = MIXTURE.sample(4000, make_generator(0))
+    x, y = MIXTURE.sample(4000, minidiff.generator(0))
     return Patient(Training(), Sampling(), False, Exact(), Exact(), clinic.loss_floor(PATH), x, y, 0.0)
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Fewer samples to compare."""
+    """Less data, and fewer samples to compare, drawn in fewer steps."""
+    monkeypatch.setattr(clinic, "POINTS", 2000)
     monkeypatch.setattr(clinic, "DRAWN", 1500)
+    monkeypatch.setattr(clinic, "WALK", 45)
 
 
 # --- instruments -----------------------------------------------------------------------------------------------------
@@ -53,8 +56,9 @@ def test_nothing_rings_for_an_exact_patient(well, quick):
 
 @pytest.mark.parametrize("name", OF_SAMPLING)
 def test_each_fault_of_sampling_rings_as_it_is_written_down(well, quick, name):
-    """With the exact network. The dearer instruments, which need many samples, are read where the fault is theirs."""
-    fault, dear = FAULTS[name], {"sampler", "network", "order", "last step", "noise", "repeats", "loss", "average"}
+    """With the exact network. The dearer instruments are read where the fault is theirs."""
+    fault = FAULTS[name]
+    dear = {"sampler", "network", "order", "last step", "noise", "repeats", "loss", "average", "ends"}
     wanted = [each for each in INSTRUMENTS if each not in dear | {"labels"} or each in fault.rings]
     readings = clinic.examine(dataclasses.replace(well, sampling=fault.sampling), wanted)
     assert set(clinic.rings(readings)) == set(fault.rings)
@@ -120,7 +124,7 @@ def test_a_pair_of_steps_has_the_same_noise(well):
 
 
 @pytest.mark.parametrize("name", OF_TRAINING)
-def test_a_short_training_with_each_fault(name):
+def test_a_short_training_with_each_fault(name, quick):
     fault = FAULTS[name]
     patient = clinic.train(fault.training, fault.labelled, seed=1, steps=50)
     assert 0 < patient.loss < 10 and patient.labelled == fault.labelled

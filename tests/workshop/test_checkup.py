@@ -80,7 +80,9 @@ def test_the_command_where_something_is_wrong(tmp_path, monkeypatch, capsys):
 def test_the_screen(whole, capsys):
     assert checkup.checkup(whole[0], as_json=False) == 0
     screen = capsys.readouterr().out
-    assert screen.startswith("model        moons, MLP, in ") and screen.endswith("\n\nnothing rings\n")
+    assert screen.startswith("model        moons, MLP, in ") and screen.endswith(
+        "\n\nnothing rings, which is no proof of health (notebook 28)\n"
+    )
 
 
 # --- broken on purpose -----------------------------------------------------------------------------------------------
@@ -263,10 +265,10 @@ def test_images_with_labels_are_examined_whole(small_world, tmp_path, monkeypatc
     report = examine_model(tmp_path)
     assert "answers 0 to everything" in report.problems[0].what
     assert report.facts["loss"].value["new over old"] == pytest.approx(1, abs=0.2)
-    assert report.facts["average"].lines == ["not examined: no snapshot or no data"]
+    assert report.facts["average"].lines == ["not examined: the raw weights are not in this folder"]
 
 
 def test_what_does_not_denoise_is_examined_in_part():
     report = examine_model("mnist-classifier")
     assert report.problems == [] and report.facts["loss"].lines == ["not examined"]
-    assert report.notes == ["of the objective 'classify' only training and weights are examined"]
+    assert report.notes == ["its objective is 'classify': only training and weights are examined"]

@@ -465,7 +465,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             "x0_hat = denoise(x, t)",
             ("one step",),
             sampling=Sampling(step=off_by_one),
-            seen=("huggingface/diffusers#2585",),
+            seen=("huggingface/diffusers#5832",),
         ),
         "Heun's second time": Fault(
             "second = slope(x + first, t)",

@@ -60,12 +60,14 @@ class Pictures(NamedTuple):
     train, test: x (N, C, size, size), float32 in [-1, 1]; y (N,), int64, places in `names`, or None without labels.
     names: what the labels are called, in order; () without labels. Safe to print, as the notes are.
     notes: one line for each kind of thing that was met; () where every file was used as it is.
+    fingerprint: a name for all that is used, which another picture or another file name changes.
     """
 
     train: Images
     test: Images
     names: tuple[str, ...]
     notes: tuple[str, ...]
+    fingerprint: str
 
 
 class Square(NamedTuple):
@@ -120,7 +122,17 @@ def pictures(folder: str | Path, *, size: int = 32, grey: bool = False) -> Pictu
         raise PicturesUnfit(too_few(root, len(kept), len(files), notes))
     y = np.array([labels.index(each.file.parts[0]) for each in kept]) if labels else None
     train, test = split([each.square.fingerprint for each in kept], y)
-    return Pictures(part(kept, y, train), part(kept, y, test), tuple(printable(name) for name in labels), notes)
+    names = tuple(printable(name) for name in labels)
+    return Pictures(part(kept, y, train), part(kept, y, test), names, notes, fingerprint_of(kept))
+
+
+def fingerprint_of(kept: Sequence[Kept]) -> str:
+    """One for a whole set: of what each picture shows and what its file is called, in the order of the names."""
+    whole = hashlib.sha256()
+    for each in sorted(kept, key=lambda each: each.file):
+        name = each.file.as_posix().encode(errors="surrogateescape")
+        whole.update(each.square.fingerprint + hashlib.sha256(name).digest())
+    return whole.hexdigest()
 
 
 def part(kept: Sequence[Kept], y: np.ndarray | None, chosen: Sequence[int]) -> Images:

@@ -5,7 +5,7 @@ of all pairs, whatever their habits: a person who tends to call everything real 
 the floor of this measure, and it needs no reference set.
 
 Sources: Clopper & Pearson 1934, doi 10.1093/biomet/26.4.404; Brown, Cai & DasGupta 2001, doi 10.1214/ss/1009213286,
-sections 2 (Wald) and 4.2 (Clopper-Pearson); Schuirmann 1987, doi 10.1007/BF01068419 (two one-sided tests).
+on these and other intervals; Schuirmann 1987, doi 10.1007/BF01068419 (two one-sided tests).
 """
 
 import math

@@ -261,6 +261,11 @@ def check_same(folder: Path, asked: Recipe, held: Recipe) -> None:
             f"{held.source} must hold pictures of {held.classes} labels, as when the training in {folder} began, but "
             f"holds {asked.classes}: choose another folder for a new training"
         )
+    if held.pictures is not None and asked.pictures != held.pictures:
+        raise Refused(
+            f"{held.source} must hold the same pictures, under the same names, as when the training in {folder} began, "
+            "but they have changed: choose another folder for a new training"
+        )
 
 
 def told(recipe: Recipe) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from minidiff.checkpoints import load_network
 from minidiff.workshop import commands
-from minidiff.workshop.runs import load_run
+from minidiff.workshop.runs import check_same, load_run
 from minidiff.workshop.subjects import of_pictures, own, recipe_of, subject_of
 from minidiff.workshop.workers import Refused
 from tests.cases import same_weights, weights_of
@@ -98,6 +99,38 @@ def test_a_folder_that_has_one_more_label_is_another_one(album, tmp_path, capsys
         f"minidiff: {folder} must hold pictures of 2 labels, as when the training in {tmp_path / 'run'} began, but "
         "holds 3: choose another folder for a new training"
     )
+
+
+@pytest.mark.parametrize("change", ["added", "taken away", "another in its place", "renamed"])
+def test_a_folder_that_has_changed_is_another_one(change, album, tmp_path, capsys):
+    """Its batches would be others. What is no picture may come and go."""
+    folder, out = album(["cats", "dogs"]), tmp_path / "run"
+    assert train(folder, out) == 0
+    again = ["train", str(folder), "--out", str(out), "--resume"]
+    (folder / "notes.txt").write_text("no picture")
+    assert commands.main(again) == 0
+    file, other = folder / "cats" / "0.png", folder / "cats" / "new.png"
+    if change in ("added", "another in its place"):
+        turned = Image.open(file).rotate(90)
+        turned.save(other if change == "added" else file)
+    elif change == "renamed":
+        file.rename(other)
+    else:
+        file.unlink()
+    capsys.readouterr()
+    assert commands.main(again) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"minidiff: {folder} must hold the same pictures, under the same names, as when the training in {out} began, "
+        "but they have changed: choose another folder for a new training"
+    )
+
+
+def test_a_training_from_before_the_fingerprint_goes_on(album, tmp_path):
+    folder = album(["cats", "dogs"])
+    asked = of_pictures(folder).recipe
+    check_same(tmp_path, asked, replace(asked, pictures=None))
+    with pytest.raises(Refused, match="they have changed"):
+        check_same(tmp_path, asked, replace(asked, pictures="0"))
 
 
 # --- measured --------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ the weights, the table, and which target the network predicts.
 `DDIMPipeline.from_pretrained(folder)` finds the class below by its module's name, so this package must be installed
 where the folder is read.
 
-Sources: documentation of diffusers (ModelMixin, ConfigMixin, DDIMScheduler); Lin et al. 2024, arXiv 2305.08891,
-section 3.3 (timesteps that begin at the last one, "trailing").
+Sources: documentation of diffusers (ModelMixin, ConfigMixin, DDIMScheduler); Lin et al. 2024, arXiv 2305.08891
+(timesteps that begin at the last one, "trailing").
 """
 
 from pathlib import Path

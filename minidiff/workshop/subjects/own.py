@@ -38,6 +38,7 @@ def of_pictures(folder: str | Path, *, size: int = 32, grey: bool = False) -> Su
         batch_size=min(LIVE.batch_size, len(found.train.x)),
         label_dropout=LABEL_DROPOUT if classes else 0.0,
         source=str(Path(folder).expanduser().resolve()),
+        pictures=found.fingerprint,
     )
 
     def views() -> dict[str, evaluation.View]:

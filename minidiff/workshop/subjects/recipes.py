@@ -63,6 +63,7 @@ class Recipe:
     precision: str = "float32"  # or bfloat16: asked for, or measured to be faster where the training began
     minutes: float | None = None  # a promise: then `steps` is a plan, which the clock changes
     source: str | None = None  # the folder of a reader's own pictures
+    pictures: str | None = None  # the fingerprint of all of them; None in cards from before there was one
     options: Mapping[str, Any] = field(default_factory=dict)  # what else its objective needs, in JSON's own types
 
     @property

@@ -84,9 +84,11 @@ AXE_COLOURS = AXE | {"runOnly": list(COLOURS)}
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """The site below PLACE, and nothing at the top."""
+    """The site below PLACE, and at the top nothing but an icon, which browsers ask for where a page names none."""
 
     def translate_path(self, path: str) -> str:
+        if path == "/favicon.ico":
+            return super().translate_path("/_static/icon.svg")
         below = path.removeprefix(PLACE) if path.startswith(PLACE) else "nothing-is-here"
         return super().translate_path(f"/{below}")
 

@@ -570,7 +570,8 @@ def window(good, wrong, x_t, t, low, high):
     alternative=window_by_mask,
     why=(
         "Each point has a time of its own, so the choice is made row by row with torch.where. The condition of shape\n"
-        "(B,) becomes a column, (B, 1), so that it decides for all coordinates of its point."
+        "(B,) becomes a column, (B, 1), so that it decides for all coordinates of its point.\n"
+        "With the good denoiser from 0.1 to 0.8 only, about a tenth of the harm was left, in two trials."
     ),
     truth=window_truth,
     cases=window_cases,
@@ -771,7 +772,10 @@ def losses(of_real, of_fake):
     why=(
         "With log-odds d, -log sigmoid(d) = softplus(-d) and -log(1 - sigmoid(d)) = softplus(d). The critic wants\n"
         "real points called real, and generated ones not. The generator wants its points called real. Where the\n"
-        "critic is sure that a point is generated, the non-saturating loss is steep, and log(1 - D) is flat."
+        "critic is sure that a point is generated, the non-saturating loss is steep, and log(1 - D) is flat.\n"
+        "In two trials of 700 steps with averaged weights, the small rate alone brought the total variation distance\n"
+        "of the mode weights from 0.38 and 0.28 down to 0.10 and 0.04. Pairs and penalties alone brought it to 0.05\n"
+        "and 0.30, so they helped in one trial only. All of the cure gave 0.03 and 0.02."
     ),
     truth=losses_truth,
     parts=("the critic's loss", "the generator's loss"),
@@ -883,8 +887,7 @@ INCENTIVE = Explanation(
     name="No incentive to drop a mode",
     task="Show that the loss of a denoiser gives a mode of weight 0.01 its share, and say what this does not prove.",
     model=(
-        "The loss is a mean over data points, so one in a hundred of them comes from the rare mode, however small it "
-        "is. The\n"
+        "The loss is a mean over data points, so one in a hundred of its terms comes from the rare mode. The\n"
         "minimiser at each x_t is E[x0 | x_t], and a change of the estimate near the rare mode changes the loss there "
         "and nowhere\n"
         "else: no gain elsewhere pays for leaving the mode out. The generator of a GAN has no such term: where no "
@@ -913,12 +916,11 @@ BOARD = Explanation(
     model=(
         "The density is 1/6 on the dark squares, whose area is 8 · 3/4 = 6 after standardising. So the entropy is "
         "ln 6 = 1.79 nats.\n"
-        "There are no modes with a standard deviation: count the points outside of the dark squares. In trials with "
-        "about these\n"
-        "budgets the autoregressive model came first again (KL 0.2 to 0.3), the flow second (0.3), then diffusion "
-        "(0.6) and the\n"
-        "VAE (0.7): the flow and diffusion had changed places. So a ranking belongs to the data, the budget and the "
-        "ruler. To\n"
+        "There are no modes with a standard deviation: count the points outside of the dark squares. In two trials\n"
+        "with this budget the autoregressive model came first again (KL 0.24 and 0.26), the flow second (0.41 and\n"
+        "0.45), then diffusion (0.52 and 0.67) and the VAE (0.67 and 0.71): the flow and diffusion had changed\n"
+        "places. The lead of the autoregressive model was much smaller, since a mixture of Gaussians does not fit\n"
+        "sharp edges. So a ranking belongs to the data, the budget and the ruler. To\n"
         "choose a model, repeat it with your data."
     ),
     look_for=(

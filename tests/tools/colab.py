@@ -33,7 +33,8 @@ SOURCE = """\
 import sys
 
 if "google.colab" in sys.modules:  # Colab has all but the course itself
-    get_ipython().run_line_magic("pip", "install --quiet 'minidiff{extra} @ git+{address}'")
+    course = "minidiff{extra} @ git+{address}"
+    get_ipython().run_line_magic("pip", f"install --quiet '{{course}}'")
 """
 
 

@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from minidiff.measurement import finding
 from tests.processes import wait_until
 from tests.tools import notebooks
-from tests.tools.longest_first import LongestFirst
+from tests.tools.longest_first import SLOW, LongestFirst
 
 REPOSITORY = Path(__file__).parents[2]
 CHECK = "# NBVAL_CHECK_OUTPUT\n"
@@ -257,6 +257,15 @@ def test_a_notebook_that_was_never_run_is_taken_to_need_its_budget():
         *("notebooks/13_b.ipynb::Cell 0", "b.py::test_1", "notebooks/05_a.ipynb::Cell 0"),
         *("notebooks/05_a.ipynb::Cell 1", "tests/test_a.py::test_1"),
     ]
+
+
+def test_a_fresh_copy_begins_with_the_files_that_are_known_to_be_slow():
+    assert [file for file in SLOW if not (REPOSITORY / file).is_file()] == []
+    slowest, next_slowest, *_ = sorted(SLOW, key=SLOW.get, reverse=True)
+    names = [f"tests/test_many.py::test_{n}" for n in range(99)] + [f"{next_slowest}::test_1", f"{slowest}::test_1"]
+    items = [SimpleNamespace(nodeid=name) for name in names]
+    LongestFirst(SimpleNamespace(cache=None)).pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items[:2]] == [f"{slowest}::test_1", f"{next_slowest}::test_1"]
 
 
 # --- executing and writing -------------------------------------------------------------------------------------------

@@ -337,12 +337,7 @@ def examine_model(place: str | Path) -> Report:
             report.facts[name] = Fact(["not examined"], None)
             continue
         for finding in check(case):
-            if isinstance(finding, Fact):
-                report.facts[name] = finding
-            elif isinstance(finding, Note):
-                report.notes.append(finding.words)
-            else:
-                report.problems.append(finding)
+            report.add(name, finding)
         if name == "weights" and report.problems and "NaN" in report.problems[-1].what:
             break  # all that follows would be NaN
     return report

@@ -80,6 +80,15 @@ class Report(NamedTuple):
     notes: list[str]
     problems: list[Problem]
 
+    def add(self, name: str, finding: "Finding") -> None:
+        """Put what the check of this name found where it belongs."""
+        if isinstance(finding, Fact):
+            self.facts[name] = finding
+        elif isinstance(finding, Note):
+            self.notes.append(finding.words)
+        else:
+            self.problems.append(finding)
+
 
 # Python, packages, settings
 
@@ -404,12 +413,7 @@ def examine() -> Report:
         try:
             with no_wrong_seed() if name != "settings" else contextlib.nullcontext():
                 for finding in check():
-                    if isinstance(finding, Fact):
-                        report.facts[name] = finding
-                    elif isinstance(finding, Note):
-                        report.notes.append(finding.words)
-                    else:
-                        report.problems.append(finding)
+                    report.add(name, finding)
         except Exception as error:  # whatever it is, the other checks are still worth making
             report.problems.append(
                 Problem(

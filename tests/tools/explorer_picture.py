@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from minidiff.checkpoints import write_file
@@ -16,7 +17,10 @@ from minidiff.explorer import PAGE, PICTURE
 
 __all__ = ["main", "photograph"]
 
-SIDE, COLOURS = 480, 32  # of the picture, which lies in three notebooks: it has to be small
+SIDE = 480  # of the picture, which lies in three notebooks: it has to be small
+# The density fades through many greys, and lines and points have few colours: a palette that is chosen by counting
+# pixels takes the colours for grey, so each gets its own part of the palette.
+GREYS, COLOURS = range(165, 256, 3), 64
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
@@ -36,8 +40,14 @@ def photograph(out: Path) -> None:
         page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         picture = Image.open(io.BytesIO(page.locator("#stage").screenshot())).convert("RGB")
         browser.close()
+    colours = picture.quantize(COLOURS, Image.Quantize.FASTOCTREE).getpalette()[: 3 * COLOURS]
+    palette = np.array([3 * [grey] for grey in GREYS] + np.reshape(colours, (-1, 3)).tolist())
+    seen, which = np.unique(np.asarray(picture, dtype=int).reshape(-1, 3), axis=0, return_inverse=True)
+    nearest = ((seen[:, None] - palette) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)
     file = io.BytesIO()
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    small = Image.frombytes("P", picture.size, nearest[which].tobytes())
+    small.putpalette(palette.astype(np.uint8).tobytes())
+    small.save(file, "PNG", optimize=True)
     write_file(out, file.getvalue())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minidiff._shell import pip_install
 
-__all__ = ["course_notebooks", "how_to_install_again", "shipped_folder"]
+__all__ = ["course_notebooks", "how_to_add", "how_to_install_again", "shipped_folder"]
 
 PACKAGE = Path(__file__).parent
 NOTEBOOKS = "[0-9][0-9]_*.ipynb"
@@ -33,3 +33,10 @@ def how_to_install_again() -> str:
     """What to do where a file that came in the wheel is damaged or gone."""
     wheel = f"minidiff-{importlib.metadata.version('minidiff')}-py3-none-any.whl"
     return f"install the wheel again: {pip_install('--force-reinstall', '--no-deps', wheel)}"
+
+
+def how_to_add(extra: str) -> str:
+    """What installs the packages of one of minidiff's extras: in the folder of the repository, or beside a wheel."""
+    if shipped_folder():
+        return pip_install(f"minidiff[{extra}]")  # minidiff stays as it is: pip takes the list from the installed wheel
+    return pip_install("-c", "constraints.txt", "-e", f".[{extra}]")

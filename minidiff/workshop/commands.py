@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 from minidiff._shell import minidiff_command
+from minidiff._shipped import how_to_add
 
 # The rest is imported by the command that needs it, so that --help is quick and the doctor finds what is missing.
 
@@ -332,9 +333,7 @@ def run_serve(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "starlette", "uvicorn"):
             raise
-        return complain(
-            f"{error.name} is missing, which serve needs: pip install -c constraints.txt -e '.[production]'"
-        )
+        return complain(f"{error.name} is missing, which serve needs: {how_to_add('production')}")
     from dataclasses import replace
 
     from minidiff.workshop.studio import load_model

@@ -30,6 +30,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from minidiff import _shipped
+from minidiff._shell import python_here
 from minidiff.checkpoints import save_weights
 from minidiff.data.captions import null_caption, tokenise
 from minidiff.denoisers import from_network, guided
@@ -600,11 +602,16 @@ def test_when_it_is_told_to_end_it_finishes_what_it_took(folders, tmp_path):
         end(process)
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+IN = {"the repository": (None, "-c constraints.txt -e '.[production]'"), "a wheel": (Path(), "'minidiff[production]'")}
+
+
+@pytest.mark.parametrize(("shipped", "what"), IN.values(), ids=IN)
+def test_without_the_extra_it_says_what_to_install(shipped, what, monkeypatch, capsys):
+    monkeypatch.setattr(_shipped, "shipped_folder", lambda: shipped)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     monkeypatch.delitem(sys.modules, "minidiff.workshop.serve")
     assert commands.main(["serve", "--checkpoint", "mnist-ddpm-labels"]) == 1
-    expected = "fastapi is missing, which serve needs: pip install -c constraints.txt -e '.[production]'"
+    expected = f"fastapi is missing, which serve needs: {python_here()} -m pip install {what}"
     said = capsys.readouterr()
     assert said.err == f"minidiff: {expected}\n" and said.out == ""
 

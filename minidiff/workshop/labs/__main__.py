@@ -5,6 +5,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from minidiff._shipped import how_to_add
 from minidiff.workshop.labs import LABS
 from minidiff.workshop.workers import Refused
 
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         from minidiff.workshop.labs import grading, releasing, returned  # nbgrader takes a second
         from minidiff.workshop.labs.course import course_of
     except ModuleNotFoundError as error:
-        print(f"{error.name} is missing: pip install -c constraints.txt -e '.[labs]'", file=sys.stderr)
+        print(f"{error.name} is missing: {how_to_add('labs')}", file=sys.stderr)
         return FAILED
     try:
         course = course_of(options.course)

@@ -10,7 +10,7 @@ MATHJAX = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
 
 project, author, language = "minidiff", "The minidiff authors", "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.githubpages"]
-root_doc, exclude_patterns = "index", ["extra"]
+root_doc, exclude_patterns, templates_path = "index", ["extra"], ["templates"]
 
 nb_execution_mode = "off"  # the stored outputs are what the tests hold
 nb_merge_streams = True

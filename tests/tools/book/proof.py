@@ -10,7 +10,6 @@ import http.server
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,7 +119,7 @@ class Visit:
 
     def __init__(self, context, address: str, page: str) -> None:
         self.wrong: list[str] = []
-        self.minor: Counter[str] = Counter()
+        self.minor: list[str] = []
         self.tab = context.new_page()
         self.tab.on(
             "console", lambda said: said.type in ("error", "warning") and self.wrong.append(f"console: {said.text}")
@@ -155,7 +154,7 @@ class Visit:
             if found["impact"] in SERIOUS:
                 self.wrong.append(line)
             else:
-                self.minor[found["id"]] += len(found["nodes"])
+                self.minor.append(line)
 
     def films(self) -> int:
         """Stop each film and start it again; then ask for calm, and see whether it stands."""
@@ -216,7 +215,7 @@ def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | Non
         return print(f"the book is not looked at, since {browser.MISSING}")
     pages = sorted(path.stem for path in site.glob("*.html"))
     chosen = [page for page in pages if page.startswith(tuple(beginnings))] if beginnings else pages
-    wrong, minor, rendered, films, start = [], Counter(), 0, 0, time.perf_counter()
+    wrong, minor, rendered, films, start = [], [], 0, 0, time.perf_counter()
     with served(site) as address, sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=browser.CHROMIUM, args=browser.FLAGS)
         context = chromium.new_context()
@@ -241,7 +240,7 @@ def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | Non
             visit.axe(Axe(), AXE_COLOURS, "dark")
             visit.tab.close()
             rendered += expected or 0
-            minor += visit.minor
+            minor += [f"    {page}: {line}" for line in visit.minor]
             wrong += [f"{page}: {line}" for line in visit.wrong]
             print(
                 f"{page}: {expected or 0} formulas, {time.perf_counter() - begin:.1f} s",
@@ -251,7 +250,7 @@ def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | Non
             )
         wrong += search(context, address, seconds)
         chromium.close()
-    print(f"axe, minor or moderate: {', '.join(f'{name} {count}' for name, count in minor.items()) or 'nothing'}")
+    print("axe, minor or moderate:", *minor or ["nothing"], sep="\n" if minor else " ")
     took = f"{time.perf_counter() - start:.0f} s"
     print(f"{len(chosen)} pages, {rendered} formulas, {films} films, the search for {SOUGHT}, in {took}")
     return "\n".join([*wrong, f"the book does not pass: {len(wrong)} things are wrong"]) if wrong else None

@@ -6,7 +6,7 @@ Every path of this module ends in noise at t = 1 and in the data themselves at t
 Sources: Ho et al. 2020 (DDPM), arXiv 2006.11239, section 4; Nichol & Dhariwal 2021, arXiv 2102.09672, equation 17;
 Song et al. 2021 (SDE), arXiv 2011.13456, equations 30 to 33; Karras et al. 2022 (EDM), arXiv 2206.00364, equation 5;
 Liu, Gong & Liu 2023 (rectified flow), arXiv 2209.03003, equation 1; Lu et al. 2022 (DPM-Solver), arXiv 2206.00927,
-section 3.4.
+section 3.3.
 """
 
 import math
@@ -174,7 +174,7 @@ def time_at_log_snr(path: GaussianPath, log_snr: Tensor) -> Tensor:
 
 
 def log_snr_times(path: GaussianPath, n: int, t_end: float, t_start: float = 1.0) -> Tensor:
-    """n steps from t_start down to t_end, even in log-SNR (Lu et al. 2022, section 3.4). Notebook 10.
+    """n steps from t_start down to t_end, even in log-SNR (Lu et al. 2022, section 3.3). Notebook 10.
 
     Returns (n + 1,), float64 on the CPU, falling. To end on clean data, append 0.
     """

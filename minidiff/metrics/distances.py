@@ -125,7 +125,7 @@ def median_distance(x: Tensor, *, generator: torch.Generator) -> float:
 def sliced_wasserstein(
     samples: Tensor, real: Tensor, real_again: Tensor, *, generator: torch.Generator, projections: int = 200
 ) -> Measurement:
-    """Wasserstein-2 distance along random lines, root mean square (Bonneel et al., section 3). Notebook 11.
+    """Wasserstein-2 distance along random lines, root mean square (Bonneel et al.). Notebook 11.
 
     samples, real_again: (N, *D); real: (M, *D), N = M. In units of the data. Blind spot: many dimensions; of a
     difference in one of d coordinates, a line sees a d-th part.

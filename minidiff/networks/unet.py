@@ -3,7 +3,7 @@
 The costly part of a U-Net is its finest level. Here every 2x2 patch of pixels first moves into channels (Shi et
 al. 2016, arXiv 1609.05158), so that the finest convolutions see 14x14 positions of an MNIST digit instead of
 28x28. Blocks are those of DDPM (Ho et al. 2020, arXiv 2006.11239, appendix B), with the noise level as scale and
-shift (Nichol & Dhariwal 2021, arXiv 2102.09672, section 3) and skip connections that are added (Ronneberger et al.
+shift (Nichol & Dhariwal 2021, arXiv 2102.09672, appendix A) and skip connections that are added (Ronneberger et al.
 2015, arXiv 1505.04597, concatenates).
 """
 

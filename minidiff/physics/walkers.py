@@ -99,7 +99,7 @@ def overdamped_langevin(
     generator: torch.Generator,
     mobility: float = 1.0,
 ) -> Iterator[Tensor]:
-    """dx = -mobility grad U dt + sqrt(2 mobility temperature) dw, by Euler-Maruyama (Leimkuhler & Matthews, eq. 2).
+    """dx = -mobility grad U dt + sqrt(2 mobility temperature) dw (Leimkuhler & Matthews, eq. 2), by Euler-Maruyama.
 
     Taught in notebook 02. x: (B, d). Yields `steps` positions, (B, d). They settle into exp(-U / temperature) as
     dt -> 0; in a harmonic well the variance comes out too large by 1 / (1 - mobility stiffness dt / 2), and where dt

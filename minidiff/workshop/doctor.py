@@ -48,6 +48,7 @@ ENOUGH_DISK = 500_000_000  # bytes: MNIST, checkpoints and runs take far less, a
 PYTHONS = ((3, 11), (3, 14))
 SECONDS_TO_MEASURE = 1.0  # a precision is measured four times, or until then: some machines are slow in bfloat16
 NAME_WIDTH = 13
+PCI_DEVICES, NVIDIA = Path("/sys/bus/pci/devices"), "0x10de"
 
 
 class Fact(NamedTuple):
@@ -214,12 +215,23 @@ def devices() -> Iterator[Finding]:
             found.append({"device": f"cuda:{number}", "name": name})
     kinds = {"CUDA": torch.version.cuda, "ROCm": torch.version.hip}
     built_for = " ".join(f"{kind} {version}" for kind, version in kinds.items() if version)
-    if built_for and not usable:
+    if built_for and not usable and (caught or card_expected()):
         why = f" ({words_of(caught[0].message)})" if caught else ""
         yield Note(f"PyTorch is built for {built_for}, but finds no GPU that it can use{why}")
     if torch.backends.mps.is_available():
         found.append({"device": "mps", "name": "Apple GPU"})
     yield Fact([f"{each['device']} ({each['name']})" for each in found], found)
+
+
+def card_expected() -> bool:
+    """Whether this machine has a graphics card, as far as can be told without PyTorch.
+
+    Who has a build for one has chosen it, except on Linux, where pip installs that for CUDA everywhere: there, a card
+    of NVIDIA or its program has to be seen.
+    """
+    if platform.system() != "Linux" or torch.version.hip or shutil.which("nvidia-smi"):
+        return True
+    return any(path.read_text(encoding="ascii").strip() == NVIDIA for path in PCI_DEVICES.glob("*/vendor"))
 
 
 def threads() -> Iterator[Finding]:

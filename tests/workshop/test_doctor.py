@@ -42,7 +42,7 @@ CHECKS = {
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A machine that lacks nothing: a small MNIST, whose hashes the package now expects, in `$MINIDIFF_DATA/mnist`;
-    a cache folder of its own; and no time spent on bfloat16."""
+    a cache folder of its own; PyTorch's build for processors; and no time spent on bfloat16."""
     pixels = np.arange(784).astype(np.uint8).tobytes()
     images, labels = ((b"\0\0\x08" + bytes([d]) + b"\0\0\0\x01") for d in (3, 1))  # IDX: unsigned bytes, one of them
     images += (b"\0\0\0" + bytes([28])) * 2
@@ -54,6 +54,8 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist_module.pooch, "retrieve", lambda *given, **named: pytest.fail("the doctor downloads"))
     monkeypatch.setattr(doctor, "bfloat16", lambda: iter([Fact(["faster"], {"ratio": 0.5})]))
     monkeypatch.setattr(doctor, "kernel", lambda: iter([Fact(["Python 3 (python3)"], [])]))
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("MINIDIFF_SEED", raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "10000")
@@ -400,6 +402,32 @@ def test_a_gpu_that_cannot_be_used_is_a_note(monkeypatch):
     note, fact = doctor.devices()
     assert note == Note("PyTorch is built for CUDA 12.6, but finds no GPU that it can use (the driver is too old)")
     assert [each["device"] for each in fact.value] == ["cpu"]
+
+
+CARDS = {
+    "Linux, which gets the build for CUDA everywhere": ("Linux", None, "0x8086", None, False),
+    "a card without a driver": ("Linux", None, "0x10de", None, True),
+    "a driver that does not work": ("Linux", None, "0x8086", "/usr/bin/nvidia-smi", True),
+    "a build for AMD's cards": ("Linux", "6.2", "0x8086", None, True),
+    "a build for CUDA that somebody chose": ("Windows", None, "0x8086", None, True),
+}
+
+
+@pytest.mark.parametrize(("system", "hip", "vendor", "program", "noted"), CARDS.values(), ids=CARDS)
+def test_a_build_for_cuda_without_a_card_is_only_noted_where_it_says_something(
+    system, hip, vendor, program, noted, tmp_path, monkeypatch
+):
+    for name, content in {"0000:00:02.0": "0x8086", "0000:01:00.0": vendor}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(f"{content}\n", encoding="ascii")
+    monkeypatch.setattr(doctor, "PCI_DEVICES", tmp_path)
+    monkeypatch.setattr(doctor.platform, "system", lambda: system)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: program if name == "nvidia-smi" else None)
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    notes = [finding for finding in doctor.devices() if isinstance(finding, Note)]
+    assert bool(notes) == noted and all("finds no GPU" in note.words for note in notes)
 
 
 def test_gpus_are_named_with_their_memory(monkeypatch):

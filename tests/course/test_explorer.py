@@ -378,9 +378,40 @@ def test_every_experiment_can_be_set_up_on_a_phone(browser):
         drawn(page)
         assert page.locator("[data-try]:visible").count() == 2, name
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, name
-    box = page.locator("#stage").bounding_box()
-    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 20)  # a finger moves the noisy point
+        sliders = [slider.bounding_box() for slider in page.locator("details[open] input[type=range]").all()]
+        assert all(slider["y"] + slider["height"] - plane(page)["y"] < 664 for slider in sliders), name  # both in sight
+        assert bool(sliders) == (name not in ("melt", "guess", "merge"))
+    page.wait_for_function("document.getElementById('say').textContent === 'Set up.'")
+    assert page.wrong == []
+    page.close()
+
+
+def plane(page) -> dict[str, float]:
+    return page.locator("#stage").bounding_box()
+
+
+@needs_browser
+def test_a_finger_moves_the_noisy_point_and_scrolls_the_page(browser):
+    page = opened(browser, viewport={"width": 400, "height": 500}, has_touch=True)
+    finger = page.context.new_cdp_session(page)
+
+    def stroke(*places) -> None:
+        """From place to place, in fractions of the plane's width."""
+        for place in places:
+            points = [{"x": plane(page)["x"] + place[0] * side, "y": top + place[1] * side}]
+            kind = "touchStart" if place is places[0] else "touchMove"
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            drawn(page)
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    top, side = plane(page)["y"], plane(page)["width"]
+    page.touchscreen.tap(plane(page)["x"] + side / 2, top + side / 20)
     assert page.evaluate("probe") == pytest.approx([0, 2.7], abs=0.1)
+    stroke((0.5, 0.05), (0.6, 0.05), (0.7, 0.05), (0.95, 0.05))
+    assert page.evaluate("[probe, scrollY]") == [pytest.approx([2.7, 2.7], abs=0.1), 0]
+    stroke((0.95, 0.9), (0.95, 0.7), (0.95, 0.5), (0.95, 0.1))
+    page.wait_for_function("scrollY > 50")
+    assert page.evaluate("probe") == pytest.approx([2.7, 2.7], abs=0.1)
     assert page.wrong == []
     page.close()
 

@@ -148,6 +148,7 @@ def test_a_page_is_the_notebook_with_pictures_sounds_and_buttons_and_leaves_the_
     still, film, sound = html_of(page, 1), html_of(page, 2), html_of(page, 4)
     for shown in (still, film):
         assert 'alt="the &quot;cloud&quot; at alpha_t = 1."' in shown and 'width="30" height="20"' in shown
+    assert still.startswith('<a class="figure" href="figures/06-1-1.png"><img')
     assert "<button" in film and "prefers-reduced-motion" in film and "<button" not in still
     assert files["sounds/06-4-1-1.wav"] == b"RIFF" and 'src="sounds/06-4-1-1.wav"' in sound and "base64" not in sound
     names = re.findall(r"(?:src|srcset)=\"(figures/[^\"]+)\"", still + film)
@@ -155,6 +156,19 @@ def test_a_page_is_the_notebook_with_pictures_sounds_and_buttons_and_leaves_the_
     with Image.open(io.BytesIO(files[next(name for name in names if "still" in name)])) as last:
         assert last.convert("RGB").getpixel((0, 0)) == (0, 0, 255)
     assert r'<span class="math notranslate nohighlight">\(x_0\)</span>?</summary>' in page["cells"][5]["source"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "broken"),
+    [("you expect 3 floors: \nthe truth is 2\n", True), ("steps  error\n10     0.5\n", False), ("", False)],
+)
+def test_only_sentences_are_broken_on_a_telephone(book, printed, broken):
+    notebook = small()
+    notebook["cells"][2]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": printed}]
+    page, _ = page_of(book, notebook)
+    assert ["sentences" in cell["metadata"].get("tags", []) for cell in page["cells"]] == [
+        place == 1 and broken for place in range(len(page["cells"]))
+    ]
 
 
 def test_a_sound_keeps_its_own_description():
@@ -324,6 +338,7 @@ def test_the_proof_finds_what_is_wrong_with_a_page(tmp_path, capsys):
         *("a sound that cannot be played", "console: a word", "script: ", "asks http://198.51.100.1/x.png", "404 for"),
         *("axe, in any colours: label (critical", "axe, light: color-contrast (serious", "axe, dark: color-contrast"),
         *("on a phone, the page is", "on a phone, p. reaches", "the search for Langevin finds nothing"),
+        *("List of pages: no button", "On this page: no button"),
     ):
         assert words in told, told
     assert "1 pages, 1 formulas" in capsys.readouterr().out

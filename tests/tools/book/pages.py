@@ -152,7 +152,7 @@ def graph_as_table(text: str, found: list[Lesson]) -> str:
             )
         return "\n".join(rows)
 
-    return GRAPH.sub(table, text)
+    return GRAPH.sub(table, text).replace(" (dashed)", "")  # the table has a column for it
 
 
 # --- pictures and sounds ---------------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ def picture(png: bytes, words: str, name: str, files: dict[str, bytes]) -> str:
             f'<img class="figure" src="figures/{name}.png" alt="{html.escape(words)}" '
             f'width="{width}" height="{height}" loading="lazy" decoding="async">'
         )
-        if frames == 1:
-            return shown
+        if frames == 1:  # a telephone shows a wide picture small: a finger on it opens it alone
+            return f'<a class="figure" href="figures/{name}.png">{shown}</a>'
         image.seek(frames - 1)
         still = io.BytesIO()
         image.convert("RGB").save(still, "PNG", optimize=True)
@@ -218,6 +218,8 @@ def notebook_page(book: Book, lesson: Lesson, notebook: dict) -> tuple[dict, dic
             cell["source"] = folded(book.linked(text, "notebooks"))
             continue
         cell["source"] = NOQA.sub("", text)
+        if sentences(cell["outputs"]):
+            cell["metadata"].setdefault("tags", []).append("sentences")
         for number, output in enumerate(cell["outputs"]):
             data, name = output.get("data", {}), f"{lesson.name[:2]}-{place}-{number + 1}"
             if "image/png" in data:
@@ -245,6 +247,12 @@ def explorable(experiment: str = "") -> str:
         f'<iframe class="explorable" src="{address}" loading="lazy" title="A diffusion model to play with"></iframe>'
     )
     return f'{frame}\n<p class="explorable"><a href="{address}">Play with it on a page of its own</a></p>'
+
+
+def sentences(outputs: list[dict]) -> bool:
+    """Whether the text of a cell's outputs may be broken anywhere, as no table may."""
+    printed = "".join("".join(output["text"]) for output in outputs if output.get("name") == "stdout")
+    return bool(printed) and not re.search(r"\S {2,}\S", printed)
 
 
 def with_explorable(cells: list[dict], experiment: str) -> None:
@@ -306,7 +314,7 @@ def first_page(book: Book, files: dict[str, bytes]) -> str:
         title=told.title,
         picture=head.replace('loading="lazy" ', ""),  # it is in sight at once
         introduction=book.linked(told.introduction),
-        explorable=f"## Try it\n\n{explorable()}\n" if book.explorable else "",
+        explorable=f"## Try it\n\n{explorable('melt')}\n" if book.explorable else "",
         routes=numbers_as_links(book.linked(routes, "notebooks"), book.lessons),
         tables="\n\n".join(tables),
         address=book.address,
@@ -323,7 +331,9 @@ def howto_page(book: Book, files: dict[str, bytes]) -> str:
         file = book.root / found[2]
         return picture(file.read_bytes(), found[1], file.stem, files)
 
-    return filled("howto", sections=book.linked(re.sub(r"!\[([^\]]+)\]\(([^)]+\.png)\)", shown, text)))
+    return filled(
+        "howto", address=book.address, sections=book.linked(re.sub(r"!\[([^\]]+)\]\(([^)]+\.png)\)", shown, text))
+    )
 
 
 def notation_page(book: Book) -> str:

@@ -184,6 +184,26 @@ class Visit:
             self.tab.screenshot(path=folder / f"{name}.png")
 
 
+def drawers(context, address: str, page: str) -> list[str]:
+    """On a small screen, open the list of pages and the list of headings by the keyboard alone, and shut them again."""
+    tab, wrong = context.new_page(), []
+    tab.set_viewport_size(PHONE)
+    tab.goto(f"{address}{page}.html", wait_until="load")
+    for name, drawer in {"List of pages": ".sidebar-drawer", "On this page": ".toc-drawer"}.items():
+        opener, inside = tab.get_by_role("button", name=name).first, tab.locator(drawer)
+        if not opener.count() or inside.is_visible():
+            wrong.append(f"{name}: no button, or it is open at once")
+            continue
+        opener.press("Enter")
+        if not inside.is_visible() or not inside.evaluate("drawer => drawer.contains(document.activeElement)"):
+            wrong.append(f"{name}: the Enter key does not open it")
+        tab.keyboard.press("Escape")
+        if opener.get_attribute("aria-expanded") != "false":
+            wrong.append(f"{name}: the Escape key does not shut it")
+    tab.close()
+    return [f"{page}: {line}" for line in wrong]
+
+
 def search(context, address: str, seconds: float = 20) -> list[str]:
     """Type a word into the box at the side of the first page, as a reader does."""
     tab = context.new_page()
@@ -248,6 +268,7 @@ def prove(site: Path, sources: Path, beginnings: list[str], pictures: Path | Non
                 sep="\n    ",
                 flush=True,
             )
+        wrong += drawers(context, address, chosen[0])
         wrong += search(context, address, seconds)
         chromium.close()
     print("axe, minor or moderate:", *minor or ["nothing"], sep="\n" if minor else " ")

@@ -6,9 +6,13 @@ document.addEventListener("DOMContentLoaded", () => {
       const wide = formula.getBoundingClientRect().width > formula.closest("p, li, td, dd, div").clientWidth;
       if (wide) formula.classList.add("wide");
     }
-    for (const box of document.querySelectorAll("pre, div.highlight, div.math, .table-wrapper, mjx-container.wide"))
+    for (const box of document.querySelectorAll("pre, div.highlight, div.math, .table-wrapper, mjx-container.wide")) {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
+      const fade = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+      fade();
+      box.onscroll = fade;  // telephones hide the bar that says that something scrolls
+    }
   };
   reach();
   addEventListener("resize", reach);
@@ -17,6 +21,35 @@ document.addEventListener("DOMContentLoaded", () => {
 
   document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "Pages");
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "On this page");
+
+  // The theme opens its drawers by labels of hidden boxes, which keys do not reach.
+  const shown = (elements) => [...elements].find((element) => element.offsetWidth);
+  const drawers = { __navigation: ["List of pages", ".sidebar-drawer"], __toc: ["On this page", ".toc-drawer"] };
+  for (const [id, [name, drawer]] of Object.entries(drawers)) {
+    const box = document.getElementById(id);
+    const buttons = [...document.querySelectorAll(`label[for=${id}]:not(.overlay)`)].map((label) => {
+      const button = Object.assign(document.createElement("button"), { type: "button", className: label.className });
+      button.ariaLabel = name;
+      button.append(...label.childNodes);
+      label.replaceWith(button);
+      button.addEventListener("click", () => {
+        box.click();
+        shown(document.querySelectorAll(`${drawer} :is(a, input)`))?.focus();
+      });
+      return button;
+    });
+    const tell = () => { for (const button of buttons) button.ariaExpanded = box.checked; };
+    box.addEventListener("change", tell);
+    addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !box.checked) return;
+      box.click();
+      shown(buttons)?.focus();
+    });
+    tell();
+  }
+  for (const link of document.querySelectorAll("article a"))  // a number alone says little to a listener
+    if (/^\d\d$/.test(link.textContent)) link.ariaLabel = `notebook ${link.textContent}`;
+  for (const link of document.querySelectorAll("a.headerlink")) link.tabIndex = -1;  // they are for copying
 
   // A film moves, unless the reader's system asks for calm; the button stops it, and starts it again.
   for (const film of document.querySelectorAll("article div.film")) {

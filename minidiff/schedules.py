@@ -62,7 +62,7 @@ def _in_table(log_alphas: Tensor, t: Tensor) -> Tensor:
     """Linear between the entries of a table, (T + 1,), at t = k / T."""
     table, steps = like(log_alphas, t), len(log_alphas) - 1
     k = (t.detach() * steps).floor().long().clamp(0, steps - 1)
-    return table[k] + (table[k + 1] - table[k]) * (t * steps - k)
+    return table.take(k) + (table.take(k + 1) - table.take(k)) * (t * steps - k)
 
 
 def ddpm_linear(T: int = 1000) -> GaussianPath:

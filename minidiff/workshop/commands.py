@@ -20,7 +20,6 @@ import sys
 from pathlib import Path
 
 from minidiff._shell import minidiff_command
-from minidiff._shipped import how_to_add
 
 # The rest is imported by the command that needs it, so that --help is quick and the doctor finds what is missing.
 
@@ -333,6 +332,8 @@ def run_serve(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "starlette", "uvicorn"):
             raise
+        from minidiff._shipped import how_to_add
+
         return complain(f"{error.name} is missing, which serve needs: {how_to_add('production')}")
     from dataclasses import replace
 

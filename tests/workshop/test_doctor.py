@@ -318,7 +318,7 @@ def without(monkeypatch, *missing):
 
 def test_a_package_that_is_missing(machine, capsys, monkeypatch):
     without(monkeypatch, "safetensors")
-    install = f"{sys.executable} -m pip install 'safetensors>=0.4.3'"
+    install = f"{sys.executable} -m pip install 'safetensors>=0.4.5'"
     found = only_problem(capsys, "safetensors is not installed", install)
     assert found["facts"]["packages"]["safetensors"] is None and found["facts"]["packages"]["numpy"]
     assert [name for name in KEYS if found["facts"][name] is None] == ["bfloat16", "mnist", "checkpoints"]

@@ -29,7 +29,7 @@ def jump_forms():
 
     def minus_the_noise(x, stiffness, temperature, t, g):
         spread = math.sqrt(-math.expm1(-2 * stiffness * t) * temperature / stiffness)
-        return x / math.exp(stiffness * t) - spread * torch.randn_like(x, generator=g)
+        return x / math.exp(stiffness * t) - spread * torch.randn(x.shape, generator=g, dtype=x.dtype)
 
     def in_float64(x, stiffness, temperature, t, g):
         kappa, heat = torch.tensor([stiffness, temperature], dtype=torch.float64)

@@ -58,7 +58,7 @@ def jump_forms():
 
     def minus_the_noise(x0, k, betas, g):
         left = math.prod(1 - beta for beta in betas.tolist()[:k])
-        return left**0.5 * x0 - (1 - left) ** 0.5 * torch.randn_like(x0, generator=g)
+        return left**0.5 * x0 - (1 - left) ** 0.5 * torch.randn(x0.shape, generator=g, dtype=x0.dtype)
 
     def two_jumps(x0, k, betas, g):
         half = k // 2

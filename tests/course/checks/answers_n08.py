@@ -53,7 +53,11 @@ def anneal_forms():
     def minus_the_noise(score, x, sigmas, steps, eta, g):
         for sigma in sigmas:
             for _ in range(steps):
-                x = x + eta * sigma**2 * score(x, sigma) - (2 * eta) ** 0.5 * sigma * torch.randn_like(x, generator=g)
+                x = (
+                    x
+                    + eta * sigma**2 * score(x, sigma)
+                    - (2 * eta) ** 0.5 * sigma * torch.randn(x.shape, generator=g, dtype=x.dtype)
+                )
         return x
 
     def all_noise_at_once(score, x, sigmas, steps, eta, g):

@@ -42,7 +42,12 @@ def step_forms():
     def minus_the_noise(score, path, x, t, s, g):
         f, g2 = path.drift_and_diffusion(t)
         dt = s - t
-        return x + f * x * dt - g2 * score(x, t) * dt - torch.sqrt(-g2 * dt) * torch.randn_like(x, generator=g)
+        return (
+            x
+            + f * x * dt
+            - g2 * score(x, t) * dt
+            - torch.sqrt(-g2 * dt) * torch.randn(x.shape, generator=g, dtype=x.dtype)
+        )
 
     def box_muller(score, path, x, t, s, g):
         f, g2 = path.drift_and_diffusion(t)

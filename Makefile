@@ -1,5 +1,5 @@
-# The commands of the course; `make` alone lists them. Everything is installed into .venv, and what only `make bench`
-# needs into build/bench-env; nothing anywhere else.
+# The commands of the course; `make` alone lists them. Everything is installed into .venv, and what only `make bench` or
+# `make lowest` needs into build/bench-env or build/lowest-env; nothing anywhere else.
 #
 #   make lab PYTHON=python3.12        choose the Python that .venv is made with (3.11 to 3.14)
 #   make test NOTEBOOKS="05 06"       only the notebooks whose names begin so; also for check, course, notebooks, seeds
@@ -15,6 +15,7 @@ INSTALLED = $(VENV)/installed
 LABS_INSTALLED = $(VENV)/installed-labs
 BOOK_INSTALLED = $(VENV)/installed-book
 RUN = $(VENV)/$(BIN)/python -m
+CONSTRAINTS = constraints.txt
 BENCHED = build/bench-env/$(BIN)/python -m
 
 SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
@@ -59,7 +60,7 @@ LABS = $(RUN) minidiff.workshop.labs
 WHICH = --lab "$(LAB)" $(if $(COURSE),--course "$(COURSE)")
 
 .PHONY: wheel
-.PHONY: help lab test check course notebooks seeds soak mutants bench bench-quick clean
+.PHONY: help lab test check course notebooks seeds soak lowest mutants bench bench-quick clean
 .PHONY: lab-release lab-grade lab-export
 .PHONY: book book-check
 
@@ -116,12 +117,16 @@ book-check: book  ## the same, and look at every page of it in a browser, where 
 soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments (ten minutes)
 	$(RUN) pytest tests/workshop/soak.py -s --seed=$(SEED)
 
+lowest: $(INSTALLED)  ## the whole test with the oldest packages that are allowed (half an hour; Python 3.11 or 3.12)
+	$(RUN) tests.tools.lowest build/lowest.txt
+	@$(MAKE) test VENV=build/lowest-env CONSTRAINTS=build/lowest.txt
+
 mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
-	$(RUN) pip install -c constraints.txt -e ".[mutants]"
+	$(RUN) pip install -c $(CONSTRAINTS) -e ".[mutants]"
 	$(RUN) tests.tools.mutants
 
 wheel: $(INSTALLED)  ## build what pip installs, into build/wheel, and try it in a new environment (three minutes)
-	$(RUN) pip install -q -c constraints.txt -e ".[wheel]"
+	$(RUN) pip install -q -c $(CONSTRAINTS) -e ".[wheel]"
 	$(RUN) tests.tools.wheel
 
 bench: build/bench-env/installed  ## train minidiff and three public libraries side by side (hours; goes on where it stopped)
@@ -141,15 +146,15 @@ clean:  ## remove all that these commands made: .venv and caches (never your not
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 $(LABS_INSTALLED): $(INSTALLED)
-	$(RUN) pip install -c constraints.txt -e ".[dev,labs]"
+	$(RUN) pip install -c $(CONSTRAINTS) -e ".[dev,labs]"
 	@touch $@
 
 $(BOOK_INSTALLED): $(INSTALLED)
-	$(RUN) pip install -c constraints.txt -e ".[dev,book,browser]"
+	$(RUN) pip install -c $(CONSTRAINTS) -e ".[dev,book,browser]"
 	@touch $@
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(if $(shell $(PYTHON) -c '$(SUITABLE)' 2>/dev/null && echo yes),,$(error $(UNSUITABLE)))
 	test -x $(VENV)/$(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install -c constraints.txt -e ".[dev]"
+	$(RUN) pip install -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $@

@@ -21,6 +21,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from tests.tools import lowest
+
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -57,6 +59,7 @@ COMMANDS = [
         "book",
         "book-check",
         "soak",
+        "lowest",
         "mutants",
         "wheel",
         "bench",
@@ -314,6 +317,29 @@ def test_constraints_pin_each_direct_dependency_within_its_bounds():
         (pin,) = pinned[requirement.name].specifier
         assert pin.operator == "==" and "+" not in pin.version and "*" not in pin.version
         assert requirement.specifier.contains(pin.version), f"{requirement} does not allow {pin.version}"
+
+
+def test_the_oldest_packages_are_those_of_the_bounds_and_make_lowest_installs_them(tmp_path):
+    file = tmp_path / "lowest.txt"
+    lowest.main([str(file)])
+    pins = [Requirement(line) for line in file.read_text().splitlines()]
+    assert [pin.name for pin in pins] == [Requirement(line).name for line in PROJECT["dependencies"]]
+    for pin, line in zip(pins, PROJECT["dependencies"], strict=True):
+        (version,), bounds = pin.specifier, Requirement(line).specifier
+        assert version.operator == "==" and bounds.contains(version.version)
+        assert not bounds.contains(f"{version.version}.dev0", prereleases=True)  # nothing older is allowed
+    written = file.stat().st_mtime_ns
+    lowest.main([str(file)])
+    assert file.stat().st_mtime_ns == written  # make would install it all again
+    with pytest.raises(ValueError, match=r"no oldest version as name>=version does: numpy<3"):
+        lowest.oldest(["torch>=2.7", "numpy<3"])
+
+
+@needs_make
+def test_make_lowest_is_make_test_elsewhere():
+    planned = make("--dry-run", "lowest").stdout
+    assert 'build/lowest-env/bin/python -m pip install -c build/lowest.txt -e ".[dev]"\n' in planned
+    assert "build/lowest-env/bin/python -m pytest tests " in planned
 
 
 def test_the_citation_names_this_version():

@@ -96,7 +96,7 @@ def test_the_book_is_published_from_main_and_by_hand():
 
 def test_what_runs_is_make():
     assert commands(WORKFLOWS["test"]) == ["make test"]
-    assert commands(WORKFLOWS["nightly"]) == ["make seeds", "make soak"]
+    assert commands(WORKFLOWS["nightly"]) == ["make seeds", "make soak", "make lowest"]
     assert commands(WORKFLOWS["book"]) == ["make book-check"]
 
 

@@ -320,7 +320,7 @@ def test_constraints_pin_each_direct_dependency_within_its_bounds():
 
 
 def test_the_oldest_packages_are_those_of_the_bounds_and_make_lowest_installs_them(tmp_path):
-    file = tmp_path / "lowest.txt"
+    file = tmp_path / "build" / "lowest.txt"
     lowest.main([str(file)])
     pins = [Requirement(line) for line in file.read_text().splitlines()]
     assert [pin.name for pin in pins] == [Requirement(line).name for line in PROJECT["dependencies"]]

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     lines = "".join(f"{line}\n" for line in oldest(project["dependencies"]))
     if not file.is_file() or file.read_text(encoding="utf-8") != lines:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_file(file, lines.encode())
 
 

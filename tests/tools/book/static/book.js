@@ -40,10 +40,12 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     const tell = () => { for (const button of buttons) button.ariaExpanded = box.checked; };
     box.addEventListener("change", tell);
+    for (const link of document.querySelectorAll(`${drawer} a[href^="#"]`))
+      link.addEventListener("click", () => { if (box.checked) box.click(); });
     addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !box.checked) return;
       box.click();
-      shown(buttons)?.focus();
+      shown(buttons)?.focus({ preventScroll: true });
     });
     tell();
   }

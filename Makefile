@@ -16,6 +16,7 @@ LABS_INSTALLED = $(VENV)/installed-labs
 BOOK_INSTALLED = $(VENV)/installed-book
 RUN = $(VENV)/$(BIN)/python -m
 CONSTRAINTS = constraints.txt
+LOWEST_ENV = build/lowest-env
 BENCHED = build/bench-env/$(BIN)/python -m
 
 SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
@@ -117,9 +118,8 @@ book-check: book  ## the same, and look at every page of it in a browser, where 
 soak: $(INSTALLED)  ## pull the plug on trainings fifty times at random moments (ten minutes)
 	$(RUN) pytest tests/workshop/soak.py -s --seed=$(SEED)
 
-lowest: $(INSTALLED)  ## the whole test with the oldest packages that are allowed (half an hour; Python 3.11 or 3.12)
-	$(RUN) tests.tools.lowest build/lowest.txt
-	@$(MAKE) test VENV=build/lowest-env CONSTRAINTS=build/lowest.txt
+lowest: $(INSTALLED) build/lowest.txt  ## the whole test with the oldest packages that are allowed (half an hour; Python 3.11 or 3.12)
+	@$(MAKE) test VENV=$(LOWEST_ENV) CONSTRAINTS=build/lowest.txt
 
 mutants: $(INSTALLED)  ## break the formulas on purpose, 3,000 times, and count what the tests notice (an hour)
 	$(RUN) pip install -c $(CONSTRAINTS) -e ".[mutants]"
@@ -135,6 +135,9 @@ bench: build/bench-env/installed  ## train minidiff and three public libraries s
 bench-quick: build/bench-env/installed  ## the same, one short training each and few samples (ten minutes)
 	$(BENCHED) tests.benchmarks.quality --budgets 60 --precisions float32 --n 150 --tryout 0 --last 0 \
 		--folder build/bench-quick --out build/bench-quick
+
+build/lowest.txt: pyproject.toml
+	$(RUN) tests.tools.lowest $@
 
 build/bench-env/installed: pyproject.toml constraints.txt
 	test -x build/bench-env/$(BIN)/python || $(PYTHON) -m venv build/bench-env

@@ -328,18 +328,16 @@ def test_the_oldest_packages_are_those_of_the_bounds_and_make_lowest_installs_th
         (version,), bounds = pin.specifier, Requirement(line).specifier
         assert version.operator == "==" and bounds.contains(version.version)
         assert not bounds.contains(f"{version.version}.dev0", prereleases=True)  # nothing older is allowed
-    written = file.stat().st_mtime_ns
-    lowest.main([str(file)])
-    assert file.stat().st_mtime_ns == written  # make would install it all again
     with pytest.raises(ValueError, match=r"no oldest version as name>=version does: numpy<3"):
         lowest.oldest(["torch>=2.7", "numpy<3"])
 
 
 @needs_make
-def test_make_lowest_is_make_test_elsewhere():
-    planned = make("--dry-run", "lowest").stdout
-    assert 'build/lowest-env/bin/python -m pip install -c build/lowest.txt -e ".[dev]"\n' in planned
-    assert "build/lowest-env/bin/python -m pytest tests " in planned
+def test_make_lowest_is_make_test_elsewhere(tmp_path):
+    planned = make("--dry-run", "lowest", LOWEST_ENV=str(tmp_path / "env"))
+    assert planned.returncode == 0
+    assert f'{tmp_path}/env/bin/python -m pip install -c build/lowest.txt -e ".[dev]"\n' in planned.stdout
+    assert f"{tmp_path}/env/bin/python -m pytest tests " in planned.stdout
 
 
 def test_the_citation_names_this_version():

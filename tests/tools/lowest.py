@@ -26,15 +26,13 @@ def oldest(requirements: list[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the file, unless it says so already: what was installed by it would be installed again."""
+    """Write the file, and the folder that it lies in."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     file = parser.parse_args(arguments).file
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-    lines = "".join(f"{line}\n" for line in oldest(project["dependencies"]))
-    if not file.is_file() or file.read_text(encoding="utf-8") != lines:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(file, lines.encode())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_file(file, "".join(f"{line}\n" for line in oldest(project["dependencies"])).encode())
 
 
 if __name__ == "__main__":
